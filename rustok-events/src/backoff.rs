@@ -1,0 +1,56 @@
+//! Growing pauses with jitter, so that many waiting parties do not return at once.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+/// Pauses that double from `min` to `max`, each shortened by up to a half at random.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max, next: min }
+    }
+
+    /// The next pause.
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.next.min(self.max);
+        self.next = (pause * 2).min(self.max);
+        pause.mul_f64(0.5 + random_fraction() / 2.0)
+    }
+
+    /// Starts again from the shortest pause.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.min;
+    }
+}
+
+/// A number in 0..1. The standard library's hash keys are random, which is all the randomness jitter needs.
+#[allow(clippy::cast_precision_loss, reason = "jitter needs no precision")]
+fn random_fraction() -> f64 {
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_limit_and_start_again() {
+        let (min, max) = (Duration::from_millis(10), Duration::from_millis(35));
+        let mut backoff = Backoff::new(min, max);
+        for expected in [10, 20, 35, 35] {
+            let pause = backoff.next();
+            let expected = Duration::from_millis(expected);
+            assert!(pause >= expected / 2 && pause <= expected, "{pause:?} for {expected:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= min);
+    }
+}

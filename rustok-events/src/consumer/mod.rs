@@ -1,0 +1,113 @@
+//! The consumers: poll, route, handle in one transaction, acknowledge.
+//!
+//! ```text
+//!            member of a group on a topic (one client)
+//! next ─▶ lanes, one per partition ─▶ processor ─▶ inbox + effects + follow-ups: commit ─▶ acknowledge
+//! ```
+//!
+//! A partition has one delivery in flight, partitions run side by side. An offset is stored only after what came
+//! before it is committed, held or dead.
+
+mod builder;
+mod config;
+mod error;
+mod member;
+mod message;
+mod processor;
+
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    builder::ConsumerRuntimeBuilder,
+    config::ConsumerConfig,
+    error::{BuildError, ConsumerError},
+};
+use self::{member::Member, processor::Processor};
+use crate::{
+    backoff::Backoff,
+    fault,
+    transport::{EventTransport, TopicSpec},
+};
+
+/// Runs handlers. Made by [`ConsumerRuntime::builder`].
+pub struct ConsumerRuntime<S> {
+    processors: Vec<Arc<Processor<S>>>,
+    topics: Vec<TopicSpec>,
+    transport: Arc<dyn EventTransport>,
+    config: ConsumerConfig,
+}
+
+impl ConsumerRuntime<()> {
+    /// Starts a runtime whose handlers write to `db` and whose events come from `transport`.
+    pub fn builder(
+        db: DatabaseConnection,
+        transport: impl EventTransport,
+    ) -> ConsumerRuntimeBuilder<()> {
+        ConsumerRuntimeBuilder::new(db, Arc::new(transport))
+    }
+}
+
+impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
+    /// Handles events until `token` is cancelled; then finishes what is being handled, acknowledges it and
+    /// returns. What does not finish within
+    /// [`drain_timeout`](ConsumerConfig::drain_timeout) is rolled back and comes again.
+    ///
+    /// Waits through the absence of the database or the broker, with growing pauses.
+    ///
+    /// Cancellation: dropping the future rolls back what is being handled; nothing unfinished is acknowledged.
+    ///
+    /// # Errors
+    /// [`ConsumerError`] that waiting cannot mend, such as a missing table or a partition count that differs from
+    /// the declared one.
+    pub async fn run(self, token: CancellationToken) -> Result<(), ConsumerError> {
+        let Some(provisioned) = token.run_until_cancelled(self.provision()).await else {
+            return Ok(());
+        };
+        provisioned?;
+        // A member that fails stops the others, and they finish their work like at any stop.
+        let stop = token.child_token();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let mut members = JoinSet::new();
+        for processor in self.processors {
+            let member = Member::new(processor, Arc::clone(&self.transport), self.config.clone());
+            members.spawn(member.run(stop.clone()));
+        }
+        let mut result = Ok(());
+        while let Some(joined) = members.join_next().await {
+            let ended = joined.unwrap_or_else(|error| Err(ConsumerError::Crashed(error.into())));
+            if let Err(error) = ended {
+                stop.cancel();
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+
+    async fn provision(&self) -> Result<(), ConsumerError> {
+        let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
+        loop {
+            fault::point("consumer.provision.before").await;
+            let provisioned = self.transport.provision(&self.topics).await;
+            fault::point("consumer.provision.after").await;
+            match provisioned {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_retryable() => {
+                    let pause = backoff.next();
+                    tracing::warn!(code = error.code(), %error, retry_in = ?pause, "topics could not be provisioned");
+                    self.config.clock.sleep(pause).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for ConsumerRuntime<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerRuntime").field("topics", &self.topics).finish_non_exhaustive()
+    }
+}

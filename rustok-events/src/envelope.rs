@@ -1,0 +1,266 @@
+//! What travels beside the payload: identity, tenant, causation, time, headers; and its form on the wire.
+//!
+//! On the wire an envelope is a set of headers under CloudEvents 1.0 names, so that a client in another language
+//! reads an event without knowing this crate.
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use uuid::Uuid;
+
+use crate::EventId;
+
+/// The header names of the wire format.
+pub mod header {
+    /// The event id, a UUID.
+    pub const ID: &str = "ce-id";
+    /// The event type, such as `order_placed`.
+    pub const TYPE: &str = "ce-type";
+    /// Where the event comes from: `/stream/topic`.
+    pub const SOURCE: &str = "ce-source";
+    /// The version of CloudEvents: `1.0`.
+    pub const SPEC_VERSION: &str = "ce-specversion";
+    /// When the event occurred, RFC 3339 with microseconds, UTC.
+    pub const TIME: &str = "ce-time";
+    /// The schema version of the payload.
+    pub const DATA_VERSION: &str = "ce-dataversion";
+    /// The tenant.
+    pub const TENANT_ID: &str = "ce-tenantid";
+    /// Who caused it; absent for the system.
+    pub const ACTOR_ID: &str = "ce-actorid";
+    /// The id shared by everything that one cause set off.
+    pub const CORRELATION_ID: &str = "ce-correlationid";
+    /// The event that caused this one; absent for the first of a chain.
+    pub const CAUSATION_ID: &str = "ce-causationid";
+    /// The partition key; absent for an event without one.
+    pub const PARTITION_KEY: &str = "ce-partitionkey";
+    /// W3C trace context.
+    pub const TRACE_PARENT: &str = "traceparent";
+    /// The content type of the payload.
+    pub const CONTENT_TYPE: &str = "content-type";
+    /// Headers that start so belong to the envelope; an application's own may not.
+    pub const RESERVED_PREFIX: &str = "ce-";
+}
+
+/// Headers on the wire, by name.
+pub type WireHeaders = BTreeMap<String, Vec<u8>>;
+
+/// Everything known of an event besides its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventMeta {
+    pub(crate) id: EventId,
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) stream: String,
+    pub(crate) topic: String,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) tenant_id: Uuid,
+    pub(crate) actor_id: Option<Uuid>,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) causation_id: Option<Uuid>,
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) content_type: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) attempt: u32,
+}
+
+impl EventMeta {
+    /// The event's identity.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+    /// The event type on the wire, such as `order_placed`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// The schema version the payload was written in.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+    /// The stream it was published to.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+    /// The topic it was published to.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+    /// The partition key's bytes; `None` for an event whose order does not matter.
+    pub fn partition_key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+    /// The tenant; nil for a platform event.
+    pub fn tenant_id(&self) -> Uuid {
+        self.tenant_id
+    }
+    /// Who caused it; `None` for the system.
+    pub fn actor_id(&self) -> Option<Uuid> {
+        self.actor_id
+    }
+    /// The id shared by everything that one cause set off: the first event's own id.
+    pub fn correlation_id(&self) -> Uuid {
+        self.correlation_id
+    }
+    /// The event that caused this one.
+    pub fn causation_id(&self) -> Option<Uuid> {
+        self.causation_id
+    }
+    /// When it was published, by the publisher's clock, in microseconds.
+    pub fn occurred_at(&self) -> DateTime<Utc> {
+        self.occurred_at
+    }
+    /// Which attempt of the handler this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+    /// The application's own headers.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.headers
+    }
+
+    /// The headers that carry this envelope on the wire.
+    pub fn to_wire(&self) -> WireHeaders {
+        let mut wire = WireHeaders::new();
+        let mut put = |name: &str, value: String| wire.insert(name.to_owned(), value.into_bytes());
+        put(header::ID, self.id.to_string());
+        put(header::TYPE, self.name.clone());
+        put(header::SOURCE, format!("/{}/{}", self.stream, self.topic));
+        put(header::SPEC_VERSION, "1.0".to_owned());
+        put(header::TIME, self.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        put(header::DATA_VERSION, self.version.to_string());
+        put(header::TENANT_ID, self.tenant_id.to_string());
+        put(header::CORRELATION_ID, self.correlation_id.to_string());
+        put(header::CONTENT_TYPE, self.content_type.clone());
+        if let Some(actor) = self.actor_id {
+            put(header::ACTOR_ID, actor.to_string());
+        }
+        if let Some(cause) = self.causation_id {
+            put(header::CAUSATION_ID, cause.to_string());
+        }
+        for (name, value) in &self.headers {
+            put(name, value.clone());
+        }
+        if let Some(key) = &self.key {
+            wire.insert(header::PARTITION_KEY.to_owned(), key.clone());
+        }
+        wire
+    }
+
+    /// Reads an envelope off the wire.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`] names the header that is missing or that cannot be read.
+    pub fn from_wire(wire: &WireHeaders) -> Result<Self, EnvelopeError> {
+        let source = text(wire, header::SOURCE)?;
+        let (stream, topic) = source
+            .strip_prefix('/')
+            .and_then(|path| path.split_once('/'))
+            .ok_or_else(|| EnvelopeError::unreadable(header::SOURCE, source))?;
+        let id = parsed::<Uuid>(wire, header::ID)?;
+        Ok(Self {
+            id: EventId::from(id),
+            name: text(wire, header::TYPE)?.to_owned(),
+            version: parsed(wire, header::DATA_VERSION)?,
+            stream: stream.to_owned(),
+            topic: topic.to_owned(),
+            key: wire.get(header::PARTITION_KEY).cloned(),
+            tenant_id: parsed(wire, header::TENANT_ID)?,
+            actor_id: optional(wire, header::ACTOR_ID)?,
+            correlation_id: optional(wire, header::CORRELATION_ID)?.unwrap_or(id),
+            causation_id: optional(wire, header::CAUSATION_ID)?,
+            occurred_at: parsed(wire, header::TIME)?,
+            content_type: text(wire, header::CONTENT_TYPE)?.to_owned(),
+            headers: wire
+                .iter()
+                .filter(|(name, _)| {
+                    !name.starts_with(header::RESERVED_PREFIX) && *name != header::CONTENT_TYPE
+                })
+                .filter_map(|(name, value)| {
+                    Some((name.clone(), String::from_utf8(value.clone()).ok()?))
+                })
+                .collect(),
+            attempt: 1,
+        })
+    }
+}
+
+fn text<'a>(wire: &'a WireHeaders, name: &'static str) -> Result<&'a str, EnvelopeError> {
+    let bytes = wire.get(name).ok_or(EnvelopeError::Missing { header: name })?;
+    std::str::from_utf8(bytes)
+        .map_err(|_| EnvelopeError::unreadable(name, &String::from_utf8_lossy(bytes)))
+}
+
+fn parsed<T: std::str::FromStr>(
+    wire: &WireHeaders,
+    name: &'static str,
+) -> Result<T, EnvelopeError> {
+    let value = text(wire, name)?;
+    value.parse().map_err(|_| EnvelopeError::unreadable(name, value))
+}
+
+fn optional<T: std::str::FromStr>(
+    wire: &WireHeaders,
+    name: &'static str,
+) -> Result<Option<T>, EnvelopeError> {
+    wire.contains_key(name).then(|| parsed(wire, name)).transpose()
+}
+
+/// Why headers did not become an envelope: the message was not written by this crate, or was damaged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// A header that every event has is not there.
+    #[error("the message has no `{header}` header")]
+    Missing {
+        /// Its name.
+        header: &'static str,
+    },
+    /// A header is there, but is not what its name says.
+    #[error("the `{header}` header cannot be read: `{value}`")]
+    Unreadable {
+        /// Its name.
+        header: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl EnvelopeError {
+    fn unreadable(header: &'static str, value: &str) -> Self {
+        Self::Unreadable { header, value: value.to_owned() }
+    }
+
+    /// A short, stable code for records and metrics.
+    pub fn code(&self) -> &'static str {
+        "malformed_envelope"
+    }
+}
+
+/// An event with everything known of it. Dereferences to its [`EventMeta`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope<E> {
+    /// The event itself.
+    pub event: E,
+    /// What travelled beside it.
+    pub meta: EventMeta,
+}
+
+impl<E> Deref for Envelope<E> {
+    type Target = EventMeta;
+
+    fn deref(&self) -> &EventMeta {
+        &self.meta
+    }
+}
+
+impl<E> AsRef<EventMeta> for Envelope<E> {
+    fn as_ref(&self) -> &EventMeta {
+        &self.meta
+    }
+}
+
+impl AsRef<EventMeta> for EventMeta {
+    fn as_ref(&self) -> &EventMeta {
+        self
+    }
+}

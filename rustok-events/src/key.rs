@@ -1,0 +1,106 @@
+//! Partition keys: what keeps its order, and how it is written down.
+//!
+//! The encoding decides on which partition an event lies, so it is part of the wire format: it is text, stable,
+//! and pinned by golden vectors. A UUID is its lower-case hyphenated form, an integer its decimal form, a string
+//! itself; the parts of a tuple are joined by `|`, with `|` and `\` inside a part escaped by `\`.
+
+use std::borrow::Cow;
+
+/// The key of one event, as its [`DomainEvent`](crate::DomainEvent) gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Key<'a> {
+    /// Events with equal bytes keep their order.
+    Bytes(Cow<'a, [u8]>),
+    /// The envelope's tenant is the key.
+    Tenant,
+    /// Order does not matter: the event goes to any partition and never waits for another.
+    None,
+}
+
+impl<'a> Key<'a> {
+    /// The key of a value.
+    pub fn of<K: PartitionKey + ?Sized>(value: &'a K) -> Self {
+        Key::Bytes(value.encode())
+    }
+}
+
+/// A value that events can be ordered by.
+///
+/// Implemented for `Uuid`, the integers, strings, and tuples of up to three of them; derive it for a newtype.
+/// Floats, `Option` and `()` are not keys: equal keys must have equal bytes, and every event of a key must have
+/// one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a partition key",
+    label = "not a partition key",
+    note = "a key is a `Uuid`, an integer, a string, a tuple of up to three of them, or a newtype with `#[derive(PartitionKey)]`",
+    note = "for an event whose order does not matter write `partition_key = none`; to keep a tenant's events in order write `partition_key = tenant`"
+)]
+pub trait PartitionKey {
+    /// The key's bytes: equal for equal keys, stable across releases. 1 to 255 bytes, checked at publish.
+    fn encode(&self) -> Cow<'_, [u8]>;
+}
+
+impl PartitionKey for uuid::Uuid {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.to_string().into_bytes())
+    }
+}
+
+impl PartitionKey for str {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.as_bytes())
+    }
+}
+
+impl PartitionKey for String {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.as_bytes())
+    }
+}
+
+impl<K: PartitionKey + ?Sized> PartitionKey for &K {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        K::encode(self)
+    }
+}
+
+macro_rules! integer_keys {
+    ($($int:ty),*) => {$(
+        impl PartitionKey for $int {
+            fn encode(&self) -> Cow<'_, [u8]> {
+                Cow::Owned(self.to_string().into_bytes())
+            }
+        }
+    )*};
+}
+integer_keys!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
+
+/// Appends one part of a tuple, escaped so that `("a|b", "c")` and `("a", "b|c")` differ.
+fn push_part(key: &mut Vec<u8>, part: &[u8]) {
+    for &byte in part {
+        if matches!(byte, b'|' | b'\\') {
+            key.push(b'\\');
+        }
+        key.push(byte);
+    }
+}
+
+macro_rules! tuple_keys {
+    ($($name:ident: $index:tt),+) => {
+        impl<$($name: PartitionKey),+> PartitionKey for ($($name,)+) {
+            fn encode(&self) -> Cow<'_, [u8]> {
+                let mut key = Vec::new();
+                $(
+                    if $index > 0 {
+                        key.push(b'|');
+                    }
+                    push_part(&mut key, &self.$index.encode());
+                )+
+                Cow::Owned(key)
+            }
+        }
+    };
+}
+tuple_keys!(A: 0, B: 1);
+tuple_keys!(A: 0, B: 1, C: 2);

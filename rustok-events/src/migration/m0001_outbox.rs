@@ -1,0 +1,110 @@
+//! The outbox, the inbox and the dead letters.
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager, async_trait};
+
+pub(super) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "rustok_events_0001_outbox"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let tables = match manager.get_database_backend() {
+            DbBackend::Sqlite => SQLITE,
+            other => {
+                return Err(DbErr::Custom(format!(
+                    "rustok-events has no outbox for {other:?} yet: use SQLite"
+                )));
+            }
+        };
+        for table in tables {
+            manager.get_connection().execute_unprepared(table).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for table in TABLES {
+            let drop = format!("DROP TABLE IF EXISTS {table}");
+            manager.get_connection().execute_unprepared(&drop).await?;
+        }
+        Ok(())
+    }
+}
+
+const TABLES: [&str; 5] =
+    ["rustok_held", "rustok_inbox", "rustok_outbox_cursor", "rustok_outbox_once", "rustok_outbox"];
+
+/// `AUTOINCREMENT`, so that an id is never used twice: the cursor counts on it. One writer at a time makes the
+/// order of ids the order of commits.
+const SQLITE: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS rustok_outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id BLOB NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partitions INTEGER,
+        partition_key BLOB,
+        tenant_id BLOB NOT NULL,
+        actor_id BLOB,
+        correlation_id BLOB NOT NULL,
+        causation_id BLOB,
+        occurred_at INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        payload BLOB NOT NULL
+    )",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_once (
+        event_id BLOB NOT NULL PRIMARY KEY,
+        digest BLOB NOT NULL,
+        created_at INTEGER NOT NULL
+    ) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_cursor (
+        part INTEGER NOT NULL PRIMARY KEY,
+        last_id INTEGER NOT NULL DEFAULT 0,
+        owner TEXT,
+        lease_until INTEGER NOT NULL DEFAULT 0,
+        epoch INTEGER NOT NULL DEFAULT 0
+    )",
+    "INSERT INTO rustok_outbox_cursor (part) VALUES (0) ON CONFLICT DO NOTHING",
+    "CREATE TABLE IF NOT EXISTS rustok_inbox (
+        group_name TEXT NOT NULL,
+        handler TEXT NOT NULL,
+        event_id BLOB NOT NULL,
+        outcome TEXT NOT NULL,
+        recorded_at INTEGER NOT NULL,
+        PRIMARY KEY (group_name, handler, event_id)
+    ) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS rustok_held (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        group_name TEXT NOT NULL,
+        handler TEXT NOT NULL,
+        state TEXT NOT NULL,
+        blocks_key BOOLEAN NOT NULL,
+        tenant_id BLOB,
+        stream TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partition_key BLOB,
+        partition_no INTEGER NOT NULL,
+        partition_offset INTEGER NOT NULL,
+        event_id BLOB,
+        headers BLOB NOT NULL,
+        payload BLOB NOT NULL,
+        code TEXT NOT NULL,
+        error TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        first_failed_at INTEGER,
+        last_failed_at INTEGER,
+        held_at INTEGER NOT NULL,
+        UNIQUE (group_name, handler, stream, topic, partition_no, partition_offset)
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_held_key
+        ON rustok_held (group_name, stream, topic, handler, tenant_id, partition_key)",
+];

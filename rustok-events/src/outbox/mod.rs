@@ -1,0 +1,23 @@
+//! The transactional outbox: where an event is written, and how it is read back in order.
+//!
+//! ```text
+//! TransactionalEventBus ─▶ OutboxRecord ─▶ store (insert) ─▶ rustok_outbox ─▶ store (page, advance) ─▶ relay
+//! ```
+
+mod bus;
+mod error;
+mod record;
+pub(crate) mod store;
+mod transaction;
+pub(crate) mod wake;
+
+pub use self::{
+    bus::{EventBuilder, Publishing, PublishingAll, TransactionalEventBus},
+    error::{CommitError, PublishError},
+    store::Unsupported,
+    transaction::OutboxTransaction,
+};
+pub(crate) use self::{
+    record::OutboxRecord,
+    store::{Lease, OutboxStore, Page, StoredEvent},
+};

@@ -1,0 +1,171 @@
+//! SQLite: one writer at a time, so `AUTOINCREMENT` order is commit order and a single counter is the cursor.
+//!
+//! One part: one relay works, the others stand by on its lease.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+};
+use sea_orm_migration::async_trait::async_trait;
+
+use super::{
+    Cursor, Lease, Mark, OutboxStore, Page,
+    row::{self, COLUMN_COUNT, COLUMNS},
+};
+use crate::{
+    outbox::{OutboxRecord, PublishError},
+    sql::{micros, statement, value_rows},
+};
+
+/// SQLite takes 32,766 parameters a statement.
+const ROWS_PER_STATEMENT: usize = 1000;
+/// The only part.
+const PART: i64 = 0;
+
+/// The SQLite store.
+#[derive(Debug)]
+pub(super) struct SqliteStore;
+
+fn sql<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
+    statement(DbBackend::Sqlite, sql, values)
+}
+
+#[async_trait]
+impl OutboxStore for SqliteStore {
+    async fn append(
+        &self,
+        txn: &DatabaseTransaction,
+        records: &[OutboxRecord],
+    ) -> Result<(), PublishError> {
+        for chunk in records.chunks(ROWS_PER_STATEMENT) {
+            let insert = format!(
+                "INSERT INTO rustok_outbox ({COLUMNS}) VALUES {}",
+                value_rows(chunk.len(), COLUMN_COUNT)
+            );
+            let mut values = Vec::with_capacity(chunk.len() * COLUMN_COUNT);
+            for record in chunk {
+                values.extend(row::values(record)?);
+            }
+            txn.execute_raw(statement(DbBackend::Sqlite, &insert, values)).await?;
+        }
+        Ok(())
+    }
+
+    async fn append_once(
+        &self,
+        txn: &DatabaseTransaction,
+        record: &OutboxRecord,
+    ) -> Result<(), PublishError> {
+        if super::claim_id(txn, record).await? {
+            self.append(txn, std::slice::from_ref(record)).await?;
+        }
+        Ok(())
+    }
+
+    async fn lease(
+        &self,
+        db: &DatabaseConnection,
+        owner: &str,
+        held: &[Lease],
+        now: DateTime<Utc>,
+        duration: Duration,
+    ) -> Result<Vec<Lease>, DbErr> {
+        let until = now + duration;
+        let update = "UPDATE rustok_outbox_cursor
+                  SET epoch = CASE WHEN owner = ? AND epoch = ? THEN epoch ELSE epoch + 1 END,
+                      owner = ?, lease_until = ?
+                WHERE part = ? AND (owner IS NULL OR lease_until < ? OR (owner = ? AND epoch = ?))
+            RETURNING epoch";
+        let epoch = held.first().map_or(-1, |lease| lease.epoch);
+        let values = [
+            owner.into(),
+            epoch.into(),
+            owner.into(),
+            micros(until),
+            PART.into(),
+            micros(now),
+            owner.into(),
+            epoch.into(),
+        ];
+        let rows = db.query_all_raw(sql(update, values)).await?;
+        rows.iter()
+            .map(|row| Ok(Lease { part: PART, epoch: row.try_get("", "epoch")?, until }))
+            .collect()
+    }
+
+    async fn release(
+        &self,
+        db: &DatabaseConnection,
+        owner: &str,
+        held: &[Lease],
+    ) -> Result<(), DbErr> {
+        let update = "UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0
+                WHERE part = ? AND owner = ? AND epoch = ?";
+        for lease in held {
+            let values = [lease.part.into(), owner.into(), lease.epoch.into()];
+            db.execute_raw(sql(update, values)).await?;
+        }
+        Ok(())
+    }
+
+    async fn pages(
+        &self,
+        db: &DatabaseConnection,
+        leases: &[Lease],
+        limit: u64,
+        _turn: usize,
+    ) -> Result<Vec<Page>, DbErr> {
+        let Some(lease) = leases.first() else { return Ok(Vec::new()) };
+        let select = format!(
+            "SELECT c.last_id AS cursor_id, o.id, {COLUMNS}
+           FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id
+          WHERE c.part = ? ORDER BY o.id LIMIT ?"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = db.query_all_raw(sql(&select, [PART.into(), limit.into()])).await?;
+        let Some(first) = rows.first() else { return Ok(Vec::new()) };
+        let after: i64 = first.try_get("", "cursor_id")?;
+        let events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
+        let to = events.last().map_or(after, |event| event.id);
+        Ok(vec![Page { lease: lease.clone(), events, cursor: Cursor::Sequence { after, to } }])
+    }
+
+    async fn advance(
+        &self,
+        db: &DatabaseConnection,
+        pages: &[Page],
+        now: DateTime<Utc>,
+    ) -> Result<u64, DbErr> {
+        let update = "UPDATE rustok_outbox_cursor SET last_id = ?
+                WHERE part = ? AND epoch = ? AND last_id = ? AND lease_until >= ?";
+        let mut moved = 0;
+        for page in pages {
+            let Cursor::Sequence { after, to } = page.cursor else { continue };
+            let values = [
+                to.into(),
+                page.lease.part.into(),
+                page.lease.epoch.into(),
+                after.into(),
+                micros(now),
+            ];
+            moved += db.execute_raw(sql(update, values)).await?.rows_affected();
+        }
+        Ok(moved)
+    }
+
+    async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {
+        let select = "SELECT COALESCE(MAX(id), 0) AS id FROM rustok_outbox";
+        let row = db.query_one_raw(sql(select, [])).await?;
+        let end = row.map(|row| row.try_get("", "id")).transpose()?;
+        Ok(Mark::Sequence(end.unwrap_or(0)))
+    }
+
+    async fn backlog(&self, db: &DatabaseConnection, mark: &Mark) -> Result<u64, DbErr> {
+        let Mark::Sequence(end) = mark else { return Ok(0) };
+        let select = "SELECT COUNT(*) AS events FROM rustok_outbox o, rustok_outbox_cursor c
+                       WHERE c.part = ? AND o.id > c.last_id AND o.id <= ?";
+        super::count(db, sql(select, [PART.into(), (*end).into()])).await
+    }
+}

@@ -1,0 +1,72 @@
+//! How a relay works.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::Clock;
+
+/// How a relay works. The defaults suit a service; tests shorten the lease.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RelayConfig {
+    /// The most events read and published at a time, by each lane.
+    pub page_size: u64,
+    /// How many lanes read and publish side by side, so that one reads while another publishes. Each part of the
+    /// outbox belongs to one lane.
+    pub lanes: usize,
+    /// How long another relay waits before it takes over from one that went silent. Renewed at a third of it.
+    pub lease: Duration,
+    /// The shortest pause between two looks at an idle outbox; a commit through
+    /// [`TransactionalEventBus::commit`](crate::TransactionalEventBus::commit) ends the pause at once.
+    pub min_tick: Duration,
+    /// The longest pause between two looks at an idle outbox.
+    pub max_tick: Duration,
+    /// The longest pause after an error.
+    pub max_backoff: Duration,
+    /// How long a stop waits for the pages at hand.
+    pub stop_timeout: Duration,
+    /// Who holds the lease, for operators to read. Unique for each relay.
+    pub owner: String,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            page_size: 1000,
+            lanes: 2,
+            lease: Duration::from_secs(10),
+            min_tick: Duration::from_millis(20),
+            max_tick: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            stop_timeout: Duration::from_secs(5),
+            owner: format!("relay-{}-{}", std::process::id(), Uuid::now_v7().simple()),
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl RelayConfig {
+    /// Sets the length of the lease.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets the most events read and published at a time.
+    #[must_use]
+    pub fn page_size(mut self, page_size: u64) -> Self {
+        self.page_size = page_size.max(1);
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+}

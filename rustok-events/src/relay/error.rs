@@ -1,0 +1,46 @@
+//! Why a relay stopped or a step failed.
+
+use sea_orm::DbErr;
+
+use crate::{outbox::Unsupported, transport::TransportError};
+
+/// Why a relay stopped, or why [`Relay::drain`](super::Relay::drain) gave up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The outbox could not be read or its cursor not be moved.
+    #[error(
+        "the outbox cannot be used: {0} (do the tables exist? `Migrator::up(&db, None)` creates them)"
+    )]
+    Database(#[from] DbErr),
+    /// The database has no outbox.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The broker did not take the events.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A part of the relay panicked.
+    #[error("a part of the relay crashed: {0}")]
+    Crashed(#[source] crate::BoxError),
+}
+
+impl RelayError {
+    /// A short, stable code for records and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database",
+            Self::Unsupported(_) => "unsupported_database",
+            Self::Transport(error) => error.code(),
+            Self::Crashed(_) => "crashed",
+        }
+    }
+
+    /// Whether waiting may mend it.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Database(error) => !crate::sql::is_missing_table(error),
+            Self::Unsupported(_) | Self::Crashed(_) => false,
+            Self::Transport(error) => error.is_retryable(),
+        }
+    }
+}

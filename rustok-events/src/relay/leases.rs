@@ -1,0 +1,81 @@
+//! The leases of one relay: taken, prolonged at a third of their length, given back.
+
+use sea_orm::DatabaseConnection;
+use tokio::sync::watch;
+
+use super::{RelayConfig, RelayError};
+use crate::{
+    backoff::Backoff,
+    fault,
+    outbox::{Lease, OutboxStore, store},
+};
+
+/// Keeps the leases of a relay, and tells its lanes which it holds.
+pub(super) struct Leases {
+    db: DatabaseConnection,
+    config: RelayConfig,
+    held: watch::Sender<Vec<Lease>>,
+}
+
+impl Leases {
+    pub(super) fn new(db: DatabaseConnection, config: RelayConfig) -> Self {
+        Self { db, config, held: watch::Sender::new(Vec::new()) }
+    }
+
+    /// What is held, now and from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Vec<Lease>> {
+        self.held.subscribe()
+    }
+
+    /// Prolongs what is held and takes what is free. Ends only with an error that waiting cannot mend.
+    ///
+    /// Cancellation-safe: what was taken and not told ends by itself.
+    pub(super) async fn keep(&self) -> Result<std::convert::Infallible, RelayError> {
+        let store = store::of(&self.db)?;
+        let mut backoff = Backoff::new(self.config.min_tick, self.config.lease / 3);
+        loop {
+            let pause = match self.take(store).await {
+                Ok(()) => {
+                    backoff.reset();
+                    self.pause()
+                }
+                Err(error) if error.is_retryable() => {
+                    let pause = backoff.next();
+                    tracing::warn!(code = error.code(), %error, retry_in = ?pause, "leases could not be taken");
+                    pause
+                }
+                Err(error) => return Err(error),
+            };
+            self.config.clock.sleep(pause).await;
+        }
+    }
+
+    /// One look at the leases.
+    pub(super) async fn take(&self, store: &dyn OutboxStore) -> Result<(), RelayError> {
+        let held = self.held.borrow().clone();
+        let (now, length) = (self.config.clock.now(), self.config.lease);
+        fault::point("relay.lease.before").await;
+        let leases = store.lease(&self.db, &self.config.owner, &held, now, length).await?;
+        fault::point("relay.lease.after").await;
+        for lost in held.iter().filter(|lease| !leases.iter().any(|new| new.is_same(lease))) {
+            tracing::info!(owner = %self.config.owner, part = lost.part, "a lease went to another relay");
+        }
+        self.held.send_replace(leases);
+        Ok(())
+    }
+
+    /// A third of the lease while something is held; a stand-by looks more often, to take over soon.
+    fn pause(&self) -> std::time::Duration {
+        let third = self.config.lease / 3;
+        if self.held.borrow().is_empty() { third.min(self.config.max_tick) } else { third }
+    }
+
+    /// Gives everything back. A failure to do so only makes the next relay wait for the leases' end.
+    pub(super) async fn give_back(&self) {
+        let held = self.held.send_replace(Vec::new());
+        let Ok(store) = store::of(&self.db) else { return };
+        if let Err(error) = store.release(&self.db, &self.config.owner, &held).await {
+            tracing::warn!(%error, "the leases could not be given back; they end by themselves");
+        }
+    }
+}

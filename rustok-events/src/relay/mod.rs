@@ -1,0 +1,177 @@
+//! The relay: takes committed events from the outbox to the broker, in order.
+//!
+//! ```text
+//!          ┌────────────── leased parts, two lanes side by side ───────────────┐
+//! cursors ─▶│ pages of events ─▶ batches by partition ─▶ acknowledged ─▶ advance │─▶ cursors
+//!          └───────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A crash anywhere on the way repeats a page and loses none: the cursor moves only after the broker has
+//! acknowledged every event of the page, and only under the lease the page was read with.
+
+mod batches;
+mod config;
+mod error;
+mod lane;
+mod leases;
+
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{config::RelayConfig, error::RelayError};
+use self::{
+    lane::{Lane, Step},
+    leases::Leases,
+};
+use crate::{outbox::store, transport::EventTransport};
+
+/// Takes committed events to a transport. A cheap handle; several relays on one outbox share the work, or stand by.
+#[derive(Clone)]
+pub struct Relay {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: DatabaseConnection,
+    transport: Arc<dyn EventTransport>,
+    config: RelayConfig,
+    /// One handle works at a time: two under one name would take each other's leases for their own.
+    working: tokio::sync::Mutex<()>,
+}
+
+/// What [`Relay::drain`] saw done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Events that were published since the call began, by this relay or another.
+    pub published: u64,
+    /// Events that the broker refused for good and that were set aside with their key.
+    pub parked: u64,
+}
+
+impl Relay {
+    /// A relay from the outbox in `db` to `transport`. Nothing runs until [`run`](Self::run) or
+    /// [`drain`](Self::drain).
+    pub fn new(
+        db: DatabaseConnection,
+        transport: impl EventTransport,
+        config: RelayConfig,
+    ) -> Self {
+        let working = tokio::sync::Mutex::new(());
+        Self { inner: Arc::new(Inner { db, transport: Arc::new(transport), config, working }) }
+    }
+
+    /// Publishes events as they are committed, until `token` is cancelled; then finishes or abandons the page at
+    /// hand, gives the lease back and returns.
+    ///
+    /// Waits through the absence of the database or the broker, with growing pauses.
+    ///
+    /// Cancellation: dropping the future is safe; the lease then ends by itself.
+    ///
+    /// # Errors
+    /// [`RelayError`] that waiting cannot mend, such as a missing table or a partition count that differs from the
+    /// declared one.
+    pub fn run(
+        &self,
+        token: CancellationToken,
+    ) -> impl Future<Output = Result<(), RelayError>> + Send + use<> {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let _working = inner.working.lock().await;
+            inner.run(&token).await
+        }
+    }
+
+    /// Publishes everything that was committed before the call, and returns how much that was.
+    ///
+    /// Drives itself; where another relay holds the lease, waits for that one. On an error the events not yet
+    /// published stay in the outbox.
+    ///
+    /// # Errors
+    /// The first [`RelayError`], of the database or the broker.
+    pub async fn drain(&self) -> Result<DrainReport, RelayError> {
+        let _working = self.inner.working.lock().await;
+        let leases = self.inner.leases();
+        let result = self.inner.drain(&leases).await;
+        leases.give_back().await;
+        result
+    }
+}
+
+impl Inner {
+    fn leases(&self) -> Leases {
+        Leases::new(self.db.clone(), self.config.clone())
+    }
+
+    fn lanes(&self, leases: &Leases) -> impl Iterator<Item = Lane> {
+        (0..self.config.lanes.max(1)).map(|number| {
+            let (db, transport) = (self.db.clone(), Arc::clone(&self.transport));
+            Lane::new(db, transport, self.config.clone(), leases.subscribe(), number)
+        })
+    }
+
+    async fn run(&self, token: &CancellationToken) -> Result<(), RelayError> {
+        let leases = self.leases();
+        let stop = token.child_token();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let mut lanes = JoinSet::new();
+        for lane in self.lanes(&leases) {
+            lanes.spawn(lane.run(stop.clone()));
+        }
+        let all_lanes = async {
+            let mut result = Ok(());
+            while let Some(joined) = lanes.join_next().await {
+                // A lane that fails stops the others, and they finish their pages like at any stop.
+                stop.cancel();
+                let ended = joined.unwrap_or_else(|error| Err(RelayError::Crashed(error.into())));
+                result = result.and(ended);
+            }
+            result
+        };
+        // A stop lets the pages at hand finish, so that they are not published a second time.
+        let out_of_patience = async {
+            token.cancelled().await;
+            tokio::time::sleep(self.config.stop_timeout).await;
+        };
+        let result = tokio::select! {
+            result = all_lanes => result,
+            kept = leases.keep() => kept.map(|_| ()),
+            () = out_of_patience => Ok(()),
+        };
+        lanes.shutdown().await;
+        leases.give_back().await;
+        result
+    }
+
+    async fn drain(&self, leases: &Leases) -> Result<DrainReport, RelayError> {
+        let store = store::of(&self.db)?;
+        let mark = store.mark(&self.db).await?;
+        let published = store.backlog(&self.db, &mark).await?;
+        let work = async {
+            let mut lanes: Vec<Lane> = self.lanes(leases).collect();
+            while store.backlog(&self.db, &mark).await? > 0 {
+                let steps = futures::future::try_join_all(lanes.iter_mut().map(Lane::step)).await?;
+                if !steps.contains(&Step::Published) {
+                    tokio::time::sleep(self.config.min_tick).await;
+                }
+            }
+            Ok(DrainReport { published, parked: 0 })
+        };
+        if published == 0 {
+            return Ok(DrainReport::default());
+        }
+        tokio::select! {
+            result = work => result,
+            kept = leases.keep() => kept.map(|_| DrainReport::default()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").finish_non_exhaustive()
+    }
+}

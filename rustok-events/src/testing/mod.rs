@@ -1,0 +1,6 @@
+//! The test kit. Behind the feature `testing`; not for production builds.
+
+mod memory;
+
+pub use self::memory::MemoryTransport;
+pub use crate::fault::POINTS as FAULT_POINTS;

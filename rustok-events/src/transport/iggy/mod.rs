@@ -1,0 +1,3 @@
+//! Apache Iggy: the only place that names its SDK.
+
+pub mod embedded;

@@ -1,0 +1,257 @@
+//! The seam between this crate and a broker. One page: what the relay and the consumers ask of it.
+//!
+//! A transport appends messages to one partition of a topic in the order given, and answers only when they are
+//! stored; it hands a group's messages out in partition order, and stores how far the group has got.
+
+#[cfg(feature = "iggy")]
+pub mod iggy;
+
+use std::{borrow::Cow, fmt, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{BoxError, EventId, envelope::WireHeaders};
+
+/// A boxed future: what an object-safe method returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A topic, by the stream it lies in and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicName {
+    stream: Cow<'static, str>,
+    topic: Cow<'static, str>,
+}
+
+impl TopicName {
+    /// Names a topic.
+    pub fn new(stream: impl Into<Cow<'static, str>>, topic: impl Into<Cow<'static, str>>) -> Self {
+        Self { stream: stream.into(), topic: topic.into() }
+    }
+
+    /// The stream's name.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The topic's name within the stream.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stream, self.topic)
+    }
+}
+
+/// A topic to provision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: TopicName,
+    /// Its partition count; `None` takes the transport's default.
+    pub partitions: Option<u32>,
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub struct OutgoingMessage {
+    /// The message id: the event's.
+    pub id: EventId,
+    /// The envelope.
+    pub headers: WireHeaders,
+    /// The event's bytes, as they were stored.
+    pub payload: Bytes,
+}
+
+/// A message that came in.
+#[derive(Debug, Clone)]
+pub struct IncomingMessage {
+    /// The partition it lies on, from 0.
+    pub partition: u32,
+    /// Its place on the partition, from 0.
+    pub offset: u64,
+    /// Its headers.
+    pub headers: WireHeaders,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// Where a group begins that has no stored offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StartFrom {
+    /// At the first message the topic still has.
+    #[default]
+    Beginning,
+    /// At the first message appended after the group was created.
+    End,
+}
+
+/// A broker, as the relay and the consumers see it.
+///
+/// Object-safe; every method is cancellation-safe in that a dropped call leaves the transport usable. A dropped
+/// [`publish`](Self::publish) may still be applied.
+pub trait EventTransport: Send + Sync + 'static {
+    /// Makes sure that the topics exist, and returns their partition counts in the order given.
+    ///
+    /// # Errors
+    /// [`TransportError::PartitionMismatch`] if a topic exists with another count than declared.
+    fn provision<'a>(
+        &'a self,
+        topics: &'a [TopicSpec],
+    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>>;
+
+    /// Appends messages to one partition, in order, and returns once all are stored.
+    ///
+    /// After an error any prefix of them may be stored; sending all of them again is safe.
+    fn publish<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        partition: u32,
+        messages: Vec<OutgoingMessage>,
+    ) -> BoxFuture<'a, Result<(), TransportError>>;
+
+    /// Joins a group on a topic that exists.
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        topic: &'a TopicName,
+        start: StartFrom,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>>;
+
+    /// Whether the transport can reach its broker now.
+    fn is_connected(&self) -> bool;
+
+    /// Ends the connection. Stopping twice is safe.
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>>;
+}
+
+impl<T: EventTransport + ?Sized> EventTransport for Arc<T> {
+    fn provision<'a>(
+        &'a self,
+        topics: &'a [TopicSpec],
+    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+        T::provision(self, topics)
+    }
+
+    fn publish<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        partition: u32,
+        messages: Vec<OutgoingMessage>,
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
+        T::publish(self, topic, partition, messages)
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        topic: &'a TopicName,
+        start: StartFrom,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
+        T::subscribe(self, group, topic, start)
+    }
+
+    fn is_connected(&self) -> bool {
+        T::is_connected(self)
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
+        T::shutdown(self)
+    }
+}
+
+/// One member of a group on one topic. Dropping it leaves the group and acknowledges nothing.
+pub trait Subscription: Send {
+    /// Waits for messages and returns 1 to `max` of them, in order per partition.
+    ///
+    /// Cancellation-safe: a dropped call loses no message. After an error the subscription may be asked again if
+    /// the error is retryable, and must be dropped otherwise.
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<IncomingMessage>, TransportError>>;
+
+    /// Stores that the group is done with everything on the partition up to and including `offset`.
+    fn acknowledge(
+        &mut self,
+        partition: u32,
+        offset: u64,
+    ) -> BoxFuture<'_, Result<(), TransportError>>;
+}
+
+/// What went wrong at the broker.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The broker cannot be reached, or did not answer in time.
+    #[error("the broker is away: {0}")]
+    Unavailable(#[source] BoxError),
+    /// The broker refuses the credentials.
+    #[error("the broker refuses the log-in of `{username}`: {source}")]
+    Unauthenticated {
+        /// Who tried.
+        username: String,
+        /// What the broker said.
+        source: BoxError,
+    },
+    /// The broker refuses the message for good: sending it again cannot help.
+    #[error("the broker refuses the message: {0}")]
+    Refused(#[source] BoxError),
+    /// A topic exists with another number of partitions than the events declare.
+    #[error(
+        "topic `{topic}` has {found} partitions, but its events declare {declared}: publish to a new topic, or \
+         declare `partitions = {found}`"
+    )]
+    PartitionMismatch {
+        /// The topic.
+        topic: TopicName,
+        /// What the events declare.
+        declared: u32,
+        /// What the broker has.
+        found: u32,
+    },
+    /// The partition now belongs to another member of the group; its work is done again there.
+    #[error("partition {partition} of `{topic}` now belongs to another member of group `{group}`")]
+    LostOwnership {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+    },
+    /// The stream, topic or group is not there.
+    #[error("`{0}` does not exist at the broker")]
+    NotFound(String),
+    /// The configuration cannot work.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The transport was shut down.
+    #[error("the transport was shut down")]
+    Closed,
+    /// Anything else the broker answered.
+    #[error("the broker answered with an error: {0}")]
+    Broker(#[source] BoxError),
+}
+
+impl TransportError {
+    /// A short, stable code for records and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "broker_away",
+            Self::Unauthenticated { .. } => "login_refused",
+            Self::Refused(_) => "message_refused",
+            Self::PartitionMismatch { .. } => "partition_mismatch",
+            Self::LostOwnership { .. } => "ownership_lost",
+            Self::NotFound(_) => "not_found",
+            Self::Config(_) => "config",
+            Self::Closed => "closed",
+            Self::Broker(_) => "broker_error",
+        }
+    }
+
+    /// Whether the same call can succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::LostOwnership { .. } | Self::Broker(_))
+    }
+}

@@ -1,0 +1,82 @@
+//! The rules of the house: who may know whom.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            files.push((path, text));
+        }
+    }
+    files
+}
+
+fn library() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../rustok-events/src")
+}
+
+/// Lines of code, without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+}
+
+/// No file under one of `places` names one of `words`.
+fn nobody_in(places: &[&str], words: &[&str]) {
+    let mut seen = 0;
+    for place in places {
+        let path = library().join(place);
+        let files = if path.is_dir() {
+            sources(&path)
+        } else {
+            vec![(path.clone(), fs::read_to_string(&path).unwrap())]
+        };
+        for (file, text) in files {
+            seen += 1;
+            for word in words {
+                if let Some(line) = code(&text).find(|line| line.contains(word)) {
+                    panic!("{} names `{word}`: {line}", file.display());
+                }
+            }
+        }
+    }
+    assert!(seen >= places.len());
+}
+
+#[test]
+fn the_sdk_is_named_in_its_own_folder_only() {
+    for (file, text) in sources(&library()) {
+        if file.components().any(|part| part.as_os_str() == "iggy") {
+            continue;
+        }
+        for word in ["iggy::prelude", "iggy_common::", "iggy_binary_protocol::"] {
+            assert!(!text.contains(word), "{} names `{word}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn relay_and_consumers_do_not_know_each_other() {
+    nobody_in(&["relay"], &["consumer::", "ConsumerRuntime", "inbox::"]);
+    nobody_in(&["consumer"], &["relay::", "Relay"]);
+}
+
+#[test]
+fn events_know_nothing_of_what_carries_them() {
+    nobody_in(
+        &["event.rs", "key.rs", "descriptor.rs", "error.rs"],
+        &["outbox", "relay", "transport", "consumer", "sea_orm", "tokio", "chrono"],
+    );
+}
+
+#[test]
+fn the_transport_knows_neither_tables_nor_handlers() {
+    nobody_in(&["transport"], &["sea_orm", "outbox::", "inbox::", "handler::", "relay::"]);
+}
