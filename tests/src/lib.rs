@@ -1,4 +1,6 @@
-//! What the tests share.
+//! What the tests share. Everything here panics where a test would fail.
+
+#![allow(clippy::missing_panics_doc, reason = "test support panics where a test would fail")]
 
 use std::{future::Future, time::Duration};
 
