@@ -130,7 +130,7 @@ impl Lane {
         }
         self.publish(&mut pages).await?;
         fault::point("relay.advance.before").await;
-        let moved = store.advance(&self.db, &pages, self.config.clock.now()).await?;
+        let moved = store.advance(&self.db, &pages, &self.config.clock).await?;
         fault::point("relay.advance.after").await;
         Ok(if moved == pages.len() as u64 { Step::Published } else { Step::Fenced })
     }

@@ -152,7 +152,7 @@ impl Inner {
         let published = store.backlog(&self.db, &mark).await?;
         let work = async {
             let mut lanes: Vec<Lane> = self.lanes(leases).collect();
-            while store.backlog(&self.db, &mark).await? > 0 {
+            while !store.is_drained(&self.db, &mark).await? {
                 let steps = futures::future::try_join_all(lanes.iter_mut().map(Lane::step)).await?;
                 if !steps.contains(&Step::Published) {
                     tokio::time::sleep(self.config.min_tick).await;
