@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::{RelayConfig, RelayError, batches};
 use crate::{
     backoff::Backoff,
-    fault,
     outbox::{
         Lease, Page, store,
         wake::{self, Commits},
@@ -124,14 +123,16 @@ impl Lane {
             return Ok(Step::StandBy);
         }
         self.turn = self.turn.wrapping_add(1);
+        self.config.faults.database("relay.read.before").await?;
         let mut pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
+        self.config.faults.database("relay.read.after").await?;
         if pages.is_empty() {
             return Ok(Step::Idle);
         }
         self.publish(&mut pages).await?;
-        fault::point("relay.advance.before").await;
+        self.config.faults.database("relay.advance.before").await?;
         let moved = store.advance(&self.db, &pages, &self.config.clock).await?;
-        fault::point("relay.advance.after").await;
+        self.config.faults.database("relay.advance.after").await?;
         Ok(if moved == pages.len() as u64 { Step::Published } else { Step::Fenced })
     }
 
@@ -140,9 +141,9 @@ impl Lane {
         self.provision(pages).await?;
         let events = pages.iter_mut().flat_map(|page| &mut page.events);
         for batch in batches::group(events, &self.partitions) {
-            fault::point("relay.publish.before").await;
+            self.config.faults.broker("relay.publish.before").await?;
             self.publish_batch(batch).await?;
-            fault::point("relay.publish.after").await;
+            self.config.faults.broker("relay.publish.after").await?;
         }
         Ok(())
     }
@@ -161,9 +162,9 @@ impl Lane {
         let mut topics = batches::topics(pages.iter().flat_map(|page| &page.events));
         topics.retain(|spec| !self.partitions.contains_key(&spec.name));
         if !topics.is_empty() {
-            fault::point("relay.provision.before").await;
+            self.config.faults.broker("relay.provision.before").await?;
             let counts = self.transport.provision(&topics).await?;
-            fault::point("relay.provision.after").await;
+            self.config.faults.broker("relay.provision.after").await?;
             self.partitions.extend(topics.into_iter().map(|spec| spec.name).zip(counts));
         }
         Ok(())
