@@ -5,6 +5,7 @@
 //! ```
 
 mod bus;
+pub(crate) mod delayed;
 mod error;
 mod record;
 pub(crate) mod store;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use twox_hash::XxHash3_128 as Xxh3Hash128;
 use uuid::Uuid;
 
@@ -36,6 +37,8 @@ pub(crate) struct Circumstances {
     pub(crate) correlation_id: Option<Uuid>,
     pub(crate) causation_id: Option<Uuid>,
     pub(crate) headers: BTreeMap<String, String>,
+    /// Not to be published before.
+    pub(crate) at: Option<DateTime<Utc>>,
 }
 
 impl OutboxRecord {

@@ -14,6 +14,7 @@ mod config;
 mod error;
 mod lane;
 mod leases;
+mod releaser;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use self::{config::RelayConfig, error::RelayError};
 use self::{
     lane::{Lane, Step},
     leases::Leases,
+    releaser::Releaser,
 };
 use crate::{outbox::store, transport::EventTransport};
 
@@ -121,6 +123,7 @@ impl Inner {
         for lane in self.lanes(&leases) {
             lanes.spawn(lane.run(stop.clone()));
         }
+        let releaser = Releaser::new(self.db.clone(), self.config.clone(), leases.subscribe());
         let all_lanes = async {
             let mut result = Ok(());
             while let Some(joined) = lanes.join_next().await {
@@ -139,6 +142,7 @@ impl Inner {
         let result = tokio::select! {
             result = all_lanes => result,
             kept = leases.keep() => kept.map(|_| ()),
+            released = releaser.run() => released.map(|_| ()),
             () = out_of_patience => Ok(()),
         };
         lanes.shutdown().await;

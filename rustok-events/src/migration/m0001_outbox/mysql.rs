@@ -47,6 +47,31 @@ pub(super) const TABLES: &[&str] = &[
         owner VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
         alive_until BIGINT NOT NULL
     ) ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        due_at BIGINT NOT NULL,
+        event_id BINARY(16) NOT NULL,
+        name VARCHAR(255) NOT NULL,
+        version BIGINT NOT NULL,
+        stream VARCHAR(255) NOT NULL,
+        topic VARCHAR(255) NOT NULL,
+        partitions BIGINT,
+        partition_key VARBINARY(255),
+        tenant_id BINARY(16) NOT NULL,
+        actor_id BINARY(16),
+        correlation_id BINARY(16) NOT NULL,
+        causation_id BINARY(16),
+        occurred_at BIGINT NOT NULL,
+        content_type VARCHAR(255) NOT NULL,
+        headers LONGTEXT NOT NULL,
+        payload LONGBLOB NOT NULL,
+        KEY rustok_outbox_delayed_due (due_at, id)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
+        name VARCHAR(255) NOT NULL PRIMARY KEY,
+        value VARCHAR(255) NOT NULL
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "INSERT IGNORE INTO rustok_outbox_meta (name, value) VALUES ('release', '')",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name VARCHAR(255) NOT NULL,
         handler VARCHAR(255) NOT NULL,

@@ -46,6 +46,31 @@ pub(super) const TABLES: &[&str] = &[
         owner text NOT NULL PRIMARY KEY,
         alive_until bigint NOT NULL
     ) WITH (fillfactor = 50)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        due_at bigint NOT NULL,
+        event_id uuid NOT NULL,
+        name text NOT NULL,
+        version bigint NOT NULL,
+        stream text NOT NULL,
+        topic text NOT NULL,
+        partitions bigint,
+        partition_key bytea,
+        tenant_id uuid NOT NULL,
+        actor_id uuid,
+        correlation_id uuid NOT NULL,
+        causation_id uuid,
+        occurred_at bigint NOT NULL,
+        content_type text NOT NULL,
+        headers text NOT NULL,
+        payload bytea NOT NULL
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_outbox_delayed_due ON rustok_outbox_delayed (due_at, id)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
+        name text NOT NULL PRIMARY KEY,
+        value text NOT NULL
+    )",
+    "INSERT INTO rustok_outbox_meta (name, value) VALUES ('release', '') ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name text NOT NULL,
         handler text NOT NULL,

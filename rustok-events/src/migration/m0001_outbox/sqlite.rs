@@ -38,6 +38,31 @@ pub(super) const TABLES: &[&str] = &[
         owner TEXT NOT NULL PRIMARY KEY,
         alive_until INTEGER NOT NULL
     ) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        due_at INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partitions INTEGER,
+        partition_key BLOB,
+        tenant_id BLOB NOT NULL,
+        actor_id BLOB,
+        correlation_id BLOB NOT NULL,
+        causation_id BLOB,
+        occurred_at INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        payload BLOB NOT NULL
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_outbox_delayed_due ON rustok_outbox_delayed (due_at, id)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
+        name TEXT NOT NULL PRIMARY KEY,
+        value TEXT NOT NULL
+    )",
+    "INSERT INTO rustok_outbox_meta (name, value) VALUES ('release', '') ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name TEXT NOT NULL,
         handler TEXT NOT NULL,
