@@ -50,6 +50,7 @@ impl OutboxRecord {
         codec: Codec,
         clock: &Clock,
     ) -> Result<Self, PublishError> {
+        const { crate::version::assert_newest::<E>() };
         let descriptor = event.descriptor();
         let name = descriptor.name;
         event.validate_event().map_err(|source| PublishError::Invalid { name, source })?;
