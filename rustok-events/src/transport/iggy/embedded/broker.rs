@@ -69,7 +69,7 @@ impl Broker {
                     |source: BoxError| BrokerError::Storage { path: path.clone(), source };
                 let disk = Disk::open(path)?;
                 let loaded = disk.load().map_err(|error| storage(error.into()))?;
-                let (counters, topology) = restore(loaded, &config).map_err(storage)?;
+                let (counters, topology) = restore(&loaded, &config).map_err(storage)?;
                 let store = Store::on_disk(disk, config.sync)
                     .map_err(|source| BrokerError::DataDir { path: path.clone(), source })?;
                 (store, counters, topology)
@@ -207,7 +207,7 @@ pub(super) fn put_topic(row: &TopicRow) -> Change {
 }
 
 /// Builds everything from the rows.
-fn restore(loaded: Loaded, config: &BrokerConfig) -> Result<(Counters, Topology), BoxError> {
+fn restore(loaded: &Loaded, config: &BrokerConfig) -> Result<(Counters, Topology), BoxError> {
     fn row<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BoxError> {
         serde_json::from_slice(value)
             .map_err(|error| format!("row {}: {error}", key.escape_ascii()).into())

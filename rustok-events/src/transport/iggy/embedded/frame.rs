@@ -112,7 +112,9 @@ pub(super) async fn write(
     let bytes = parts.iter().map(Bytes::len).sum::<usize>();
     if bytes <= COPIED {
         head.reserve(bytes);
-        parts.iter().for_each(|part| head.put_slice(part));
+        for part in &parts {
+            head.put_slice(part);
+        }
         stream.write_all(&head).await
     } else {
         let mut parts = Parts(std::iter::once(head.freeze()).chain(parts).collect());

@@ -53,6 +53,9 @@ impl std::fmt::Debug for Disk {
     }
 }
 
+/// A record by its key, and the key as it lies on the disk.
+pub(super) type Extent = (Option<Vec<u8>>, RecordKey);
+
 /// What a start finds.
 #[derive(Debug, Default)]
 pub(in super::super) struct Loaded {
@@ -128,7 +131,7 @@ impl Disk {
         for change in changes {
             match change {
                 Change::Put(space, key, value) => {
-                    batch.insert(self.space(space), key, value.as_ref())
+                    batch.insert(self.space(space), key, value.as_ref());
                 }
                 Change::Remove(space, key) => batch.remove(self.space(space), key),
             }
@@ -217,7 +220,7 @@ impl Disk {
         &self,
         partition: &Partition,
         max: usize,
-    ) -> Result<Vec<(Option<Vec<u8>>, RecordKey)>, IggyError> {
+    ) -> Result<Vec<Extent>, IggyError> {
         let prefix = partition_prefix(partition.topic, partition.id);
         let mut keys = Vec::new();
         for row in self.log.prefix(prefix).take(max) {
