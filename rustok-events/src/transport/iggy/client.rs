@@ -157,20 +157,20 @@ impl Connection {
             lost: CancellationToken::new(),
             producers: Mutex::new(HashMap::new()),
         };
-        let connect = async {
-            // The SDK's heartbeat, which comes with `IggyClient::connect`, does not tell us when it fails.
-            connection.client.client().read().await.connect().await?;
+        let limit = endpoint.timing.connect_timeout;
+        // The SDK's heartbeat, which comes with `IggyClient::connect`, does not tell us when it fails.
+        let connect = async { connection.client.client().read().await.connect().await };
+        connection.bounded(limit, &what, connect).await?;
+        let login = async {
             match &endpoint.token {
-                Some(token) => {
-                    connection.client.login_with_personal_access_token(token).await?;
-                }
-                None => {
-                    connection.client.login_user(&endpoint.username, &endpoint.password).await?;
-                }
+                Some(token) => connection.client.login_with_personal_access_token(token).await,
+                None => connection.client.login_user(&endpoint.username, &endpoint.password).await,
             }
-            Ok(())
         };
-        connection.bounded(endpoint.timing.connect_timeout, &what, connect).await?;
+        // Whatever the broker answers to a log-in is about the log-in: an unknown token is "not found".
+        connection.raw(limit, &what, login).await?.map_err(|error| {
+            TransportError::Unauthenticated { username: user.to_owned(), source: Box::new(error) }
+        })?;
         connection.check_while_idle(endpoint.timing.heartbeat);
         tracing::debug!(address, user, "connected to the broker");
         Ok(connection)
