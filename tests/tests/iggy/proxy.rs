@@ -73,6 +73,8 @@ async fn serve(
     mut broker: TcpStream,
     decide: &Mutex<Arc<Decide>>,
 ) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
     loop {
         let length = client.read_u32_le().await?;
         let mut request = vec![0; length as usize];
@@ -82,15 +84,13 @@ async fn serve(
         let fate = decide(code);
         match fate {
             Fate::Deny(status) => {
-                client.write_u32_le(status).await?;
-                client.write_u32_le(0).await?;
+                client.write_all(&[status.to_le_bytes(), [0; 4]].concat()).await?;
                 continue;
             }
             Fate::Swallow => continue,
             Fate::Answer | Fate::HangUp | Fate::Patch(..) => {}
         }
-        broker.write_u32_le(length).await?;
-        broker.write_all(&request).await?;
+        broker.write_all(&[&length.to_le_bytes(), &request[..]].concat()).await?;
         let (status, length) = (broker.read_u32_le().await?, broker.read_u32_le().await?);
         let mut answer = vec![0; if status == 0 { length as usize } else { 0 }];
         broker.read_exact(&mut answer).await?;
@@ -101,8 +101,7 @@ async fn serve(
             }
             _ => {}
         }
-        client.write_u32_le(status).await?;
-        client.write_u32_le(length).await?;
-        client.write_all(&answer).await?;
+        let head = [status.to_le_bytes(), length.to_le_bytes()].concat();
+        client.write_all(&[head, answer].concat()).await?;
     }
 }
