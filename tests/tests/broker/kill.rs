@@ -30,16 +30,35 @@ async fn victim() {
     std::future::pending::<()>().await;
 }
 
-async fn start_victim(folder: &Path) -> (Child, std::net::SocketAddr) {
+/// Does not outlive the test.
+struct Victim(Child);
+
+impl Victim {
+    fn kill(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it is gone");
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+async fn start_victim(folder: &Path) -> (Victim, std::net::SocketAddr) {
     let file = folder.join("address");
     drop(std::fs::remove_file(&file));
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::victim"])
-        .env(VICTIM, folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let child = Victim(
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "kill::victim"])
+            .env(VICTIM, folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Ok(address) = std::fs::read_to_string(&file) {
@@ -79,8 +98,7 @@ async fn nothing_acknowledged_is_lost_and_no_offset_is_ahead_of_the_log() {
             load.push(tokio::spawn(consume(address, partition, Arc::clone(&stored))));
         }
         tokio::time::sleep(Duration::from_millis(150 + (round * 131) % 400)).await;
-        victim.kill().unwrap();
-        victim.wait().unwrap();
+        victim.kill();
         for task in load {
             task.await.unwrap();
         }
@@ -92,8 +110,8 @@ async fn nothing_acknowledged_is_lost_and_no_offset_is_ahead_of_the_log() {
         for partition in 0..PARTITIONS {
             let of = partition as usize;
             let log = everything(&client, partition).await;
-            let acknowledged = acknowledged[of].lock().unwrap();
-            let lost = acknowledged.iter().filter(|number| !log.contains(number)).count();
+            let missing = |number: &&u64| !log.contains(number);
+            let lost = acknowledged[of].lock().unwrap().iter().filter(missing).count();
             assert_eq!(lost, 0, "acknowledged messages lost in round {round}");
             let kept = offset(broker.address(), partition).await;
             let stored = *stored[of].lock().unwrap();
