@@ -69,6 +69,7 @@ cases! {
     replay:
         a_replay_reads_what_is_asked_for_and_disturbs_no_group,
         a_replay_goes_on_where_it_stopped,
+        a_group_is_set_back_while_it_has_no_members,
         a_replay_keeps_to_its_rate;
     health:
         lag_is_told_apart_from_not_knowing;

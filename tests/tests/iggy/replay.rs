@@ -6,10 +6,12 @@ use std::{
 };
 
 use rustok_events::{
-    EventTransport,
+    EventTransport, TransportError,
     iggy::{IggyTransport, Replay, ReplayPosition},
     transport::{IncomingMessage, Subscription as _, TopicName},
 };
+
+use rustok_events_tests::eventually;
 
 use crate::{
     broker::{Broker, join, nothing_comes, number, provision, publish, take},
@@ -108,6 +110,32 @@ pub(crate) async fn a_replay_goes_on_where_it_stopped(broker: Broker) {
     let position: ReplayPosition = serde_json::from_str(&written).unwrap();
     let mut rest = transport.replay(topic).resume(position).start().await.unwrap();
     assert_eq!(numbers(&all(&mut rest).await), (15..30).collect());
+}
+
+pub(crate) async fn a_group_is_set_back_while_it_has_no_members(broker: Broker) {
+    let transport = broker.transport().await;
+    let topic = broker.topic("orders");
+    provision(&transport, &topic, 1).await;
+    publish(&transport, &topic, 0, 0..10).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let time = chrono::Utc::now();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    publish(&transport, &topic, 0, 10..20).await;
+    let mut member = join(&transport, "readers", &topic).await;
+    take(&mut *member, 20).await;
+    member.acknowledge(0, 19).await.unwrap();
+    let busy = transport.rewind("readers", &topic, None).await.unwrap_err();
+    assert!(matches!(&busy, TransportError::LostOwnership { .. }), "{busy:?}");
+    drop(member);
+
+    for (since, expected) in [(Some(time), 10..20), (None, 0..20)] {
+        // The member that left may be seen for a moment yet.
+        eventually(|| async { transport.rewind("readers", &topic, since).await.is_ok() }).await;
+        let mut member = join(&transport, "readers", &topic).await;
+        let again = take(&mut *member, expected.clone().count()).await;
+        assert_eq!(numbers(&again), expected.collect());
+        member.acknowledge(0, 19).await.unwrap();
+    }
 }
 
 pub(crate) async fn a_replay_keeps_to_its_rate(broker: Broker) {

@@ -11,6 +11,8 @@
 mod broker;
 mod client;
 mod config;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod connector;
 mod cursor;
 mod duration;

@@ -5,8 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use iggy::prelude::{
-    Consumer, Identifier, IggyMessage, MessageClient as _, PollingStrategy, TopicDetails,
+    Consumer, Identifier, IggyMessage, IggyTimestamp, MessageClient as _, PollingStrategy,
+    TopicDetails,
 };
 use tokio::sync::watch;
 
@@ -67,6 +69,29 @@ impl Reader {
     /// The offsets after each partition's last message.
     pub(super) async fn ends(&mut self) -> Result<Vec<u64>, TransportError> {
         Ok(topic_watch::ends(&self.details().await?))
+    }
+
+    /// The offset of the first message that a strategy finds.
+    pub(super) async fn offset_at(
+        &mut self,
+        partition: u32,
+        strategy: PollingStrategy,
+    ) -> Result<Option<u64>, TransportError> {
+        let messages = self.poll(partition, strategy, 1).await?;
+        Ok(messages.first().map(|message| message.header.offset))
+    }
+
+    /// The offset of the first message that the broker stored at a time or later: the end if there is none.
+    pub(super) async fn first_since(
+        &mut self,
+        partition: u32,
+        time: DateTime<Utc>,
+    ) -> Result<u64, TransportError> {
+        let micros = u64::try_from(time.timestamp_micros()).unwrap_or(0);
+        // The end first: what comes between the two questions belongs to the time.
+        let end = self.ends().await?.get(partition as usize).copied().unwrap_or(0);
+        let strategy = PollingStrategy::timestamp(IggyTimestamp::from(micros));
+        Ok(self.offset_at(partition, strategy).await?.unwrap_or(end))
     }
 
     /// Up to `count` messages of a partition.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
-use iggy::prelude::{IggyTimestamp, PollingStrategy};
+use iggy::prelude::PollingStrategy;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -155,40 +155,22 @@ impl ReplayBuilder {
             if !wanted(self.partition) || !wanted(of_key) {
                 continue;
             }
-            let first = offset_of(reader, partition, PollingStrategy::first()).await?;
+            let first = reader.offset_at(partition, PollingStrategy::first()).await?;
             let first = first.unwrap_or(end);
             let from = match self.from {
                 Bound::None => first,
                 Bound::Offset(offset) => offset.max(first),
-                Bound::Time(time) => at_time(reader, partition, time).await?.unwrap_or(end),
+                Bound::Time(time) => reader.first_since(partition, time).await?,
             };
             let to = match self.to {
                 Bound::None => end,
                 Bound::Offset(offset) => offset.min(end),
-                Bound::Time(time) => at_time(reader, partition, time).await?.unwrap_or(end),
+                Bound::Time(time) => reader.first_since(partition, time).await?,
             };
             ranges.insert(partition, Range { next: from.min(to), end: to });
         }
         Ok(ranges)
     }
-}
-
-async fn offset_of(
-    reader: &mut Reader,
-    partition: u32,
-    strategy: PollingStrategy,
-) -> Result<Option<u64>, TransportError> {
-    let messages = reader.poll(partition, strategy, 1).await?;
-    Ok(messages.first().map(|message| message.header.offset))
-}
-
-async fn at_time(
-    reader: &mut Reader,
-    partition: u32,
-    time: DateTime<Utc>,
-) -> Result<Option<u64>, TransportError> {
-    let micros = u64::try_from(time.timestamp_micros()).unwrap_or(0);
-    offset_of(reader, partition, PollingStrategy::timestamp(IggyTimestamp::from(micros))).await
 }
 
 /// Where a replay stands, to be kept and [resumed](ReplayBuilder::resume).

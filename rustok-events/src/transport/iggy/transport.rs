@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use chrono::{DateTime, Utc};
+
 use super::{
     broker::Share,
     client::{Connection, Endpoint},
@@ -17,6 +19,7 @@ use super::{
     provision,
     reader::{Reader, Tail},
     replay::ReplayBuilder,
+    seat::Seat,
     signal,
     subscription::Member,
     watch::Watcher,
@@ -190,6 +193,38 @@ impl IggyTransport {
     /// ```
     pub fn replay(&self, topic: TopicName) -> ReplayBuilder {
         ReplayBuilder::new(self.clone(), topic)
+    }
+
+    /// Sets a group back to the first message of a topic that the broker stored since `time`, or to the first it
+    /// still has. The group receives everything from there on again; an inbox makes it count once.
+    ///
+    /// # Errors
+    /// [`TransportError::LostOwnership`] while the group has members: stop them first. Some partitions may then be
+    /// set back already; the call may be repeated.
+    pub async fn rewind(
+        &self,
+        group: &str,
+        topic: &TopicName,
+        time: Option<DateTime<Utc>>,
+    ) -> Result<(), TransportError> {
+        let mut reader = self.reader(topic).await?;
+        let connection = Connection::open(&self.inner.endpoint, 0).await?;
+        let seat = Seat::join(connection, group, topic).await?;
+        for partition in 0..seat.details().await?.partitions_count {
+            let first = match time {
+                Some(time) => Some(reader.first_since(partition, time).await?),
+                None => None,
+            };
+            match first.and_then(|first| first.checked_sub(1)) {
+                // Forgotten first: a broker may not take a lower offset in place of a higher one.
+                Some(done) => {
+                    seat.forget(partition).await?;
+                    seat.store(partition, done).await?;
+                }
+                None => seat.forget(partition).await?,
+            }
+        }
+        Ok(())
     }
 
     /// Looks at the broker, the topics this transport works with, and how far their groups have got. Takes at most

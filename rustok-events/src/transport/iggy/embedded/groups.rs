@@ -192,7 +192,7 @@ impl Group {
             member.partitions.truncate(share);
             free.retain(|partition| !member.partitions.contains(partition));
         }
-        let most = fair + usize::from(self.partitions as usize % members > 0);
+        let most = fair + usize::from(!(self.partitions as usize).is_multiple_of(members));
         for partition in free {
             let emptiest = self.members.iter_mut().min_by_key(|member| member.partitions.len());
             if let Some(member) = emptiest.filter(|member| member.partitions.len() < most) {

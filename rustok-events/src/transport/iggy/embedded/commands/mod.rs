@@ -40,7 +40,7 @@ pub(super) async fn execute(
         code::POLL_MESSAGES_CODE => messages::poll(broker, session, decode(&body)?).await,
         code::FLUSH_UNSAVED_BUFFER_CODE => messages::flush(broker, &decode(&body)?).await,
 
-        code::GET_CONSUMER_OFFSET_CODE => offsets::get(broker, &decode(&body)?),
+        code::GET_CONSUMER_OFFSET_CODE => Ok(offsets::get(broker, &decode(&body)?)),
         code::STORE_CONSUMER_OFFSET_CODE => offsets::store(broker, session, decode(&body)?).await,
         code::DELETE_CONSUMER_OFFSET_CODE => offsets::delete(broker, session, decode(&body)?).await,
 
@@ -67,10 +67,10 @@ pub(super) async fn execute(
         code::JOIN_CONSUMER_GROUP_CODE => groups::join(broker, session, &decode(&body)?),
         code::LEAVE_CONSUMER_GROUP_CODE => groups::leave(broker, session, &decode(&body)?),
 
-        code::GET_STATS_CODE => system::stats(broker),
+        code::GET_STATS_CODE => Ok(system::stats(broker)),
         code::GET_CLUSTER_METADATA_CODE => Ok(system::cluster(broker)),
-        code::GET_ME_CODE => system::client(broker, session.client),
-        code::GET_CLIENT_CODE => system::client_by_number(broker, &decode(&body)?),
+        code::GET_ME_CODE => Ok(system::client(broker, session.client)),
+        code::GET_CLIENT_CODE => Ok(system::client_by_number(broker, &decode(&body)?)),
         code::GET_CLIENTS_CODE => Ok(system::clients(broker)),
         code::GET_USER_CODE => system::user(broker, &decode(&body)?),
         code::GET_USERS_CODE => system::users(broker),

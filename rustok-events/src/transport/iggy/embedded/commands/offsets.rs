@@ -65,30 +65,30 @@ fn owned(
     Ok((Reader::Group(group.id), Arc::clone(topic.partition(partition)?)))
 }
 
-pub(super) fn get(broker: &Broker, request: &GetConsumerOffsetRequest) -> Outcome {
+pub(super) fn get(broker: &Broker, request: &GetConsumerOffsetRequest) -> Reply {
     let topology = broker.topology();
     let Ok(topic) = topology.topic(&request.stream_id, &request.topic_id) else {
-        return Ok(Reply::Empty);
+        return Reply::Empty;
     };
     // Everybody may look: the offset is the group's, not a member's.
     let reader = if request.consumer.kind == GROUP {
         match groups::find(&mut topic.groups(), &request.consumer.id) {
             Some(group) => Reader::Group(group.id),
-            None => return Ok(Reply::Empty),
+            None => return Reply::Empty,
         }
     } else {
         consumer(&request.consumer.id)
     };
     let Ok(partition) = topic.partition(request.partition_id.unwrap_or(0)) else {
-        return Ok(Reply::Empty);
+        return Reply::Empty;
     };
-    Ok(partition.offset(&reader).map_or(Reply::Empty, |stored_offset| {
+    partition.offset(&reader).map_or(Reply::Empty, |stored_offset| {
         Reply::body(&ConsumerOffsetResponse {
             partition_id: partition.id,
             current_offset: partition.bounds().current(),
             stored_offset,
         })
-    }))
+    })
 }
 
 pub(super) async fn store(

@@ -77,7 +77,9 @@ pub(super) async fn delete(broker: &Broker, request: &DeleteStreamRequest) -> Ou
     changes.extend(doomed.iter().flat_map(|topic| topics::removal(topic)));
     broker.change(changes).await?;
     drop(broker.topology_mut().remove(id));
-    doomed.iter().for_each(|topic| topics::bury(broker, topic));
+    for topic in &doomed {
+        topics::bury(broker, topic);
+    }
     Ok(Reply::Empty)
 }
 

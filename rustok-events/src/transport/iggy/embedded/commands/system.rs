@@ -69,7 +69,7 @@ pub(super) fn cluster(broker: &Broker) -> Reply {
     })
 }
 
-pub(super) fn stats(broker: &Broker) -> Outcome {
+pub(super) fn stats(broker: &Broker) -> Reply {
     let topology = broker.topology();
     let (mut bytes, mut messages, mut topics, mut partitions, mut groups) = (0, 0, 0, 0, 0);
     for topic in topology.topics() {
@@ -80,7 +80,7 @@ pub(super) fn stats(broker: &Broker) -> Outcome {
         partitions += topic.row.partitions;
         groups += count(topic.groups().len());
     }
-    Ok(Reply::body(&StatsResponse {
+    Reply::body(&StatsResponse {
         process_id: std::process::id(),
         cpu_usage: 0.0,
         total_cpu_usage: 0.0,
@@ -109,11 +109,11 @@ pub(super) fn stats(broker: &Broker) -> Outcome {
         threads_count: 0,
         free_disk_space: 0,
         total_disk_space: 0,
-    }))
+    })
 }
 
-pub(super) fn client(broker: &Broker, number: u32) -> Outcome {
-    let Some(client) = broker.clients().get(&number).cloned() else { return Ok(Reply::Empty) };
+pub(super) fn client(broker: &Broker, number: u32) -> Reply {
+    let Some(client) = broker.clients().get(&number).cloned() else { return Reply::Empty };
     let topology = broker.topology();
     let consumer_groups: Vec<ConsumerGroupInfoResponse> = client
         .groups
@@ -129,10 +129,10 @@ pub(super) fn client(broker: &Broker, number: u32) -> Outcome {
         .collect();
     let mut client = describe(number, &client);
     client.consumer_groups_count = count(consumer_groups.len());
-    Ok(Reply::body(&ClientDetailsResponse { client, consumer_groups }))
+    Reply::body(&ClientDetailsResponse { client, consumer_groups })
 }
 
-pub(super) fn client_by_number(broker: &Broker, request: &GetClientRequest) -> Outcome {
+pub(super) fn client_by_number(broker: &Broker, request: &GetClientRequest) -> Reply {
     client(broker, request.client_id)
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use iggy::prelude::IggyError;
 
-use super::{Change, Disk, Space, keys::RecordKey, partition_prefix};
+use super::{Change, Disk, Space, disk::Extent, keys::RecordKey, partition_prefix};
 use crate::transport::iggy::embedded::{
     batch::{Batch, Record},
     partition::{Bounds, Partition, Tails},
@@ -137,7 +137,7 @@ fn stage_trim(
     disk: Option<&Disk>,
 ) -> Result<Staged, IggyError> {
     let staged = partition.staged();
-    let extents: Vec<(Option<Vec<u8>>, RecordKey)> = match disk {
+    let extents: Vec<Extent> = match disk {
         Some(disk) => disk.oldest(&partition, AT_ONCE)?,
         None => partition
             .extents()
