@@ -42,6 +42,11 @@ impl Clock {
         }
     }
 
+    /// Whether it is moved by hand. Then the databases' clocks do not count.
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     /// The time now, to the microsecond.
     pub fn now(&self) -> DateTime<Utc> {
         let now = match &self.0 {

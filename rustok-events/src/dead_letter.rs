@@ -15,7 +15,7 @@ use crate::{
     EventId,
     envelope::{EventMeta, WireHeaders},
     handler::Failure,
-    sql::{from_micros, micros, statement, value_rows},
+    sql::{from_micros, insert_if_absent, micros, statement},
     transport::{IncomingMessage, TopicName},
 };
 
@@ -127,13 +127,10 @@ fn insert_statement(
         last_failed_at,
         micros(now),
     ];
-    let sql = format!(
-        "INSERT INTO rustok_held (group_name, handler, state, blocks_key, tenant_id, stream, topic,
-             partition_key, partition_no, partition_offset, event_id, headers, payload, code, error,
-             attempts, first_failed_at, last_failed_at, held_at)
-         VALUES {} ON CONFLICT DO NOTHING",
-        value_rows(1, values.len())
-    );
+    let columns = "group_name, handler, state, blocks_key, tenant_id, stream, topic, partition_key, \
+                   partition_no, partition_offset, event_id, headers, payload, code, error, attempts, \
+                   first_failed_at, last_failed_at, held_at";
+    let sql = insert_if_absent(backend, "rustok_held", columns, 1);
     Ok(statement(backend, &sql, values))
 }
 

@@ -1,7 +1,12 @@
 //! Small SQL building blocks that every table of this crate shares.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, DbErr, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+use crate::clock::Clock;
 
 /// A statement written with `?` for every database.
 pub(crate) fn statement(
@@ -13,6 +18,63 @@ pub(crate) fn statement(
         Statement::from_sql_and_values(backend, numbered(sql), values)
     } else {
         Statement::from_sql_and_values(backend, sql, values)
+    }
+}
+
+/// Begins a transaction of the crate's own that is going to write.
+pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let isolation_level = match db.get_database_backend() {
+        DbBackend::Sqlite => None,
+        _ => Some(IsolationLevel::ReadCommitted),
+    };
+    db.begin_with_options(TransactionOptions {
+        isolation_level,
+        access_mode: None,
+        // A deferred transaction that reads first and writes then fails at once while another one writes.
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+    })
+    .await
+}
+
+/// The time that leases are measured by, in microseconds: the database's own, so that the clocks of relays need
+/// not agree, or that of a clock moved by hand.
+pub(crate) async fn now(db: &impl ConnectionTrait, clock: &Clock) -> Result<i64, DbErr> {
+    let select = match db.get_database_backend() {
+        DbBackend::Postgres => {
+            "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AS now"
+        }
+        DbBackend::MySql => "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED) AS now",
+        // SQLite runs on this machine's clock.
+        _ => return Ok(clock.now().timestamp_micros()),
+    };
+    if clock.is_manual() {
+        return Ok(clock.now().timestamp_micros());
+    }
+    let row = db
+        .query_one_raw(Statement::from_string(db.get_database_backend(), select))
+        .await?
+        .ok_or_else(|| DbErr::RecordNotFound("the database's time".to_owned()))?;
+    row.try_get("", "now")
+}
+
+/// Locks rows on the way and passes over those that are locked. SQLite has one writer and needs neither.
+pub(crate) fn skip_locked(backend: DbBackend) -> &'static str {
+    if backend == DbBackend::Sqlite { "" } else { " FOR UPDATE SKIP LOCKED" }
+}
+
+/// `INSERT INTO …` that leaves a row out which is there already. An error instead would, on PostgreSQL, abort the
+/// transaction around it.
+pub(crate) fn insert_if_absent(
+    backend: DbBackend,
+    table: &str,
+    columns: &str,
+    rows: usize,
+) -> String {
+    let values = value_rows(rows, columns.split(',').count());
+    if backend == DbBackend::MySql {
+        format!("INSERT IGNORE INTO {table} ({columns}) VALUES {values}")
+    } else {
+        format!("INSERT INTO {table} ({columns}) VALUES {values} ON CONFLICT DO NOTHING")
     }
 }
 

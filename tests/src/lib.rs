@@ -2,41 +2,49 @@
 
 #![allow(clippy::missing_panics_doc, reason = "test support panics where a test would fail")]
 
+mod database;
+
 use std::{future::Future, time::Duration};
 
-use rustok_events::migration::Migrator;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
-use sea_orm_migration::MigratorTrait;
-use tempfile::TempDir;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-/// A migrated SQLite database in a folder of its own, with a ledger that nothing in it is unique in.
-pub async fn database() -> (DatabaseConnection, TempDir) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut options =
-        ConnectOptions::new(format!("sqlite://{}/test.db?mode=rwc", dir.path().display()));
-    options.sqlx_logging(false).map_sqlx_sqlite_opts(|options| {
-        options
-            .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
-            .busy_timeout(Duration::from_secs(30))
-    });
-    let db = Database::connect(options).await.expect("SQLite opens");
-    Migrator::up(&db, None).await.expect("the tables are created");
-    db.execute_unprepared(
-        "CREATE TABLE ledger (id INTEGER PRIMARY KEY AUTOINCREMENT, event_key TEXT, number INTEGER)",
-    )
-    .await
-    .expect("the ledger is created");
-    (db, dir)
+pub use self::database::{Backend, TestDatabase};
+
+/// Runs a test on every database that is there: `on_every_database!(async fn name(database) { … });`, where
+/// `database` is a [`TestDatabase`] of its own.
+#[macro_export]
+macro_rules! on_every_database {
+    ($(#[$meta:meta])* async fn $name:ident($database:ident) $body:block) => {
+        mod $name {
+            #[allow(unused_imports, reason = "a test uses what it needs")]
+            use super::*;
+
+            async fn check($database: $crate::TestDatabase) $body
+
+            $crate::on_every_database!(@one $name, sqlite, Sqlite);
+            $crate::on_every_database!(@one $name, postgres, Postgres);
+            $crate::on_every_database!(@one $name, mysql, MySql);
+        }
+    };
+    (@one $name:ident, $test:ident, $backend:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            let backend = $crate::Backend::$backend;
+            if backend.is_available(stringify!($name)) {
+                check(backend.create().await).await;
+            }
+        }
+    };
 }
 
-/// Waits until a condition holds, at most ten seconds.
+/// Waits until a condition holds, at most half a minute.
 pub async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    let waited = tokio::time::timeout(Duration::from_secs(10), async {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    waited.await.expect("the condition holds within ten seconds");
+    waited.await.expect("the condition holds within half a minute");
 }
 
 /// The rows of a query, as tuples.

@@ -1,6 +1,7 @@
-//! The road of an event, from the transaction to the handler, on SQLite and a broker in memory.
+//! The road of an event, from the transaction to the handler, on every database and a broker in memory.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -9,14 +10,14 @@ use std::{
 };
 
 use rustok_events::{
-    DomainEvent, EventDescriptor, EventRuntime, Key, PublishError, Relay, RelayConfig,
+    Clock, DomainEvent, EventDescriptor, EventRuntime, Key, PublishError, Relay, RelayConfig,
     TransactionalEventBus, dead_letter,
     handler::{EventHandler, HandlerOptions, OnDeadLetter, RetryPolicy, Transactional},
     prelude::*,
     testing::MemoryTransport,
     transport::TopicName,
 };
-use rustok_events_tests::{self as support, database, eventually};
+use rustok_events_tests::{eventually, on_every_database};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -121,37 +122,34 @@ async fn publish(db: &sea_orm::DatabaseConnection, event: Counted) -> EventId {
     id
 }
 
-async fn ledger(db: &sea_orm::DatabaseConnection) -> Vec<(String, u32)> {
-    support::rows(db, "SELECT event_key, number FROM ledger ORDER BY id").await
-}
-
-#[tokio::test]
-async fn every_committed_event_is_handled_once_in_order_of_its_key() {
-    let (db, _dir) = database().await;
+on_every_database! {
+async fn every_committed_event_is_handled_once_in_order_of_its_key(database) {
+    let db = &database.db;
     let transport = MemoryTransport::new();
     let app = Arc::new(App::default());
-    let running = start(&db, &transport, &app);
+    let running = start(db, &transport, &app);
     for number in 0..200 {
-        publish(&db, counted(["a", "b", "c"][number as usize % 3], number)).await;
+        publish(db, counted(["a", "b", "c"][number as usize % 3], number)).await;
     }
-    eventually(|| async { ledger(&db).await.len() == 200 }).await;
+    eventually(|| async { database.ledger().await.len() == 200 }).await;
     running.stop().await;
     for key in ["a", "b", "c"] {
-        let numbers: Vec<u32> =
-            ledger(&db).await.into_iter().filter(|(k, _)| k == key).map(|(_, n)| n).collect();
+        let numbers: Vec<i64> =
+            database.ledger().await.into_iter().filter(|(k, _)| k == key).map(|(_, n)| n).collect();
         assert!(numbers.is_sorted(), "{key}: {numbers:?}");
     }
 }
+}
 
-#[tokio::test]
-async fn a_rolled_back_event_never_reaches_the_broker() {
-    let (db, _dir) = database().await;
+on_every_database! {
+async fn a_rolled_back_event_never_reaches_the_broker(database) {
+    let db = &database.db;
     let transport = MemoryTransport::new();
     let bus = TransactionalEventBus::new();
     let txn = db.begin().await.unwrap();
     bus.publish_in_tx(&txn, TENANT, None, counted("a", 1)).await.unwrap();
     txn.rollback().await.unwrap();
-    publish(&db, counted("a", 2)).await;
+    publish(db, counted("a", 2)).await;
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     assert_eq!(relay.drain().await.unwrap().published, 1);
     let messages: Vec<_> =
@@ -159,10 +157,11 @@ async fn a_rolled_back_event_never_reaches_the_broker() {
     assert_eq!(messages.len(), 1);
     assert_eq!(&messages[0].payload[..], br#"{"key":"a","number":2}"#);
 }
+}
 
-#[tokio::test]
-async fn a_refused_event_leaves_the_transaction_usable_and_the_database_untouched() {
-    let (db, _dir) = database().await;
+on_every_database! {
+async fn a_refused_event_leaves_the_transaction_usable_and_the_database_untouched(database) {
+    let db = &database.db;
     let bus = TransactionalEventBus::new();
     let txn = db.begin().await.unwrap();
     let refused = bus.publish_in_tx(&txn, TENANT, None, counted("", 1)).await;
@@ -174,13 +173,13 @@ async fn a_refused_event_leaves_the_transaction_usable_and_the_database_untouche
     assert!(matches!(refused, Err(PublishError::Header { .. })), "{refused:?}");
     bus.publish_in_tx(&txn, TENANT, None, counted("a", 2)).await.unwrap();
     txn.commit().await.unwrap();
-    let rows: Vec<(i64,)> = support::rows(&db, "SELECT COUNT(*) FROM rustok_outbox").await;
-    assert_eq!(rows, [(1,)]);
+    assert_eq!(database.count("SELECT COUNT(*) FROM rustok_outbox").await, 1);
+}
 }
 
-#[tokio::test]
-async fn an_id_is_for_one_event() {
-    let (db, _dir) = database().await;
+on_every_database! {
+async fn an_id_is_for_one_event(database) {
+    let db = &database.db;
     let bus = TransactionalEventBus::new();
     let id = Uuid::now_v7();
     let txn = db.begin().await.unwrap();
@@ -191,54 +190,55 @@ async fn an_id_is_for_one_event() {
     let other = bus.event(counted("a", 2)).tenant(TENANT).id(id).publish_in_tx(&txn).await;
     assert!(matches!(other, Err(PublishError::Conflict { .. })), "{other:?}");
     txn.commit().await.unwrap();
-    let rows: Vec<(i64,)> = support::rows(&db, "SELECT COUNT(*) FROM rustok_outbox").await;
-    assert_eq!(rows, [(1,)]);
+    assert_eq!(database.count("SELECT COUNT(*) FROM rustok_outbox").await, 1);
+}
 }
 
-#[tokio::test]
-async fn a_failing_event_is_retried_then_kept_with_its_bytes_and_its_key_waits() {
-    let (db, _dir) = database().await;
+on_every_database! {
+async fn a_failing_event_is_retried_then_kept_with_its_bytes_and_its_key_waits(database) {
+    let db = &database.db;
     let transport = MemoryTransport::new();
     let app = Arc::new(App { fail_number: Some(2), ..App::default() });
     for (key, number) in [("a", 1), ("a", 2), ("b", 10), ("a", 3), ("b", 11)] {
-        publish(&db, counted(key, number)).await;
+        publish(db, counted(key, number)).await;
     }
-    let running = start(&db, &transport, &app);
-    eventually(|| async { ledger(&db).await.len() == 3 }).await;
+    let running = start(db, &transport, &app);
+    eventually(|| async { database.ledger().await.len() == 3 }).await;
     eventually(|| async {
-        let held: Vec<(i64,)> = support::rows(&db, "SELECT COUNT(*) FROM rustok_held").await;
-        held == [(2,)]
+        database.count("SELECT COUNT(*) FROM rustok_held").await == 2
     })
     .await;
     running.stop().await;
-    let mut seen = ledger(&db).await;
+    let mut seen = database.ledger().await;
     seen.sort();
     let expected = [("a", 1), ("b", 10), ("b", 11)].map(|(key, n)| (key.to_owned(), n));
     assert_eq!(seen, expected, "the key waits, the other flows");
-    let dead = dead_letter::dead_letters(&db).await.unwrap();
+    let dead = dead_letter::dead_letters(db).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].payload, br#"{"key":"a","number":2}"#);
     assert_eq!((dead[0].attempts, dead[0].code.as_str()), (3, "handler_error"));
     assert!(dead[0].parks_key);
     assert_eq!(Record::OPTIONS.on_dead_letter, OnDeadLetter::Park);
 }
-
-#[tokio::test]
-async fn a_terminal_error_is_not_retried() {
-    let (db, _dir) = database().await;
-    let transport = MemoryTransport::new();
-    let app = Arc::new(App { fail_number: Some(1), terminal: true, ..App::default() });
-    publish(&db, counted("a", 1)).await;
-    let running = start(&db, &transport, &app);
-    eventually(|| async { !dead_letter::dead_letters(&db).await.unwrap().is_empty() }).await;
-    running.stop().await;
-    assert_eq!(app.calls.load(Ordering::Relaxed), 1);
-    assert_eq!(dead_letter::dead_letters(&db).await.unwrap()[0].attempts, 1);
 }
 
-#[tokio::test]
-async fn a_second_relay_stands_by_and_takes_over() {
-    let (db, _dir) = database().await;
+on_every_database! {
+async fn a_terminal_error_is_not_retried(database) {
+    let db = &database.db;
+    let transport = MemoryTransport::new();
+    let app = Arc::new(App { fail_number: Some(1), terminal: true, ..App::default() });
+    publish(db, counted("a", 1)).await;
+    let running = start(db, &transport, &app);
+    eventually(|| async { !dead_letter::dead_letters(db).await.unwrap().is_empty() }).await;
+    running.stop().await;
+    assert_eq!(app.calls.load(Ordering::Relaxed), 1);
+    assert_eq!(dead_letter::dead_letters(db).await.unwrap()[0].attempts, 1);
+}
+}
+
+on_every_database! {
+async fn a_second_relay_stands_by_and_takes_over(database) {
+    let db = &database.db;
     let transport = MemoryTransport::new();
     let config = || RelayConfig::default().lease(Duration::from_millis(300));
     let first = Relay::new(db.clone(), transport.clone(), config());
@@ -247,18 +247,12 @@ async fn a_second_relay_stands_by_and_takes_over() {
     let first = tokio::spawn(first.run(stop_first.clone()));
     let second = tokio::spawn(second.run(stop_second.clone()));
     for number in 0..20 {
-        publish(&db, counted("a", number)).await;
+        publish(db, counted("a", number)).await;
         if number == 10 {
             stop_first.cancel();
         }
     }
-    let topic = TopicName::new("test", "counts");
-    let numbers = || -> Vec<u32> {
-        let messages = transport.messages(&topic).into_iter().flatten();
-        messages
-            .map(|message| serde_json::from_slice::<Counted>(&message.payload).unwrap().number)
-            .collect()
-    };
+    let numbers = || published(&transport);
     eventually(|| async { numbers().contains(&19) }).await;
     first.await.unwrap().unwrap();
     stop_second.cancel();
@@ -268,4 +262,47 @@ async fn a_second_relay_stands_by_and_takes_over() {
         (0..20).collect::<Vec<_>>(),
         "each once, in order: the stop was graceful"
     );
+}
+}
+
+on_every_database! {
+async fn a_delayed_event_is_published_when_it_is_due(database) {
+    let db = &database.db;
+    let transport = MemoryTransport::new();
+    let clock = Clock::manual();
+    let bus = TransactionalEventBus::new().with_clock(clock.clone());
+    let txn = db.begin().await.unwrap();
+    for (number, minutes) in [(1, 20), (2, 10), (3, 0), (4, 10)] {
+        let due = clock.now() + Duration::from_secs(60 * minutes);
+        bus.publish_at(&txn, TENANT, None, due, counted("a", number)).await.unwrap();
+    }
+    bus.commit(txn).await.unwrap();
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default().clock(clock.clone()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    // A lease that runs out under a page at hand repeats it: what counts is when each came first.
+    let numbers = || {
+        let mut seen = HashSet::new();
+        published(&transport).into_iter().filter(|number| seen.insert(*number)).collect::<Vec<_>>()
+    };
+    eventually(|| async { numbers() == [3] }).await;
+    clock.advance(Duration::from_secs(599));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(numbers(), [3], "nothing comes early");
+    clock.advance(Duration::from_secs(1));
+    eventually(|| async { numbers() == [3, 2, 4] }).await;
+    clock.advance(Duration::from_secs(600));
+    eventually(|| async { numbers() == [3, 2, 4, 1] }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(database.count("SELECT COUNT(*) FROM rustok_outbox_delayed").await, 0);
+}
+}
+
+/// The numbers that reached the broker, in the order of their partitions.
+fn published(transport: &MemoryTransport) -> Vec<u32> {
+    let messages = transport.messages(&TopicName::new("test", "counts")).into_iter().flatten();
+    messages
+        .map(|message| serde_json::from_slice::<Counted>(&message.payload).unwrap().number)
+        .collect()
 }

@@ -6,22 +6,20 @@ use std::sync::{
 };
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConsumerConfig, ConsumerError, message::Message};
 use crate::{
-    TransactionalEventBus,
+    EventId, TransactionalEventBus,
     backoff::Backoff,
     dead_letter::{self as held, Holder, Reason},
     fault,
     handler::{Delivered, ErasedHandler, Failure, HandlerSpec, Invocation, OnDeadLetter},
     inbox::{self, Outcome},
     outbox::wake,
+    sql,
     transport::{IncomingMessage, TopicName},
 };
 
@@ -160,7 +158,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                     attempt += 1;
                     retries.next()
                 }
-                Err(Failed::Database(error)) if crate::sql::is_missing_table(&error) => {
+                Err(Failed::Database(error)) if sql::is_missing_table(&error) => {
                     return Ok(Err(error.into()));
                 }
                 Err(Failed::Database(error)) => {
@@ -209,9 +207,9 @@ impl<S: Send + Sync + 'static> Processor<S> {
             .iter()
             .filter_map(|message| Some((*message, message.content.as_ref().ok()?)))
             .collect();
-        let ids = delivered.iter().map(|(_, delivered)| delivered.meta.id);
+        let ids: Vec<EventId> = delivered.iter().map(|(_, delivered)| delivered.meta.id).collect();
         let mut fresh =
-            inbox::claim(txn, self.group, spec.name, ids, Outcome::Handled, now).await?;
+            inbox::claim(txn, self.group, spec.name, &ids, Outcome::Handled, now).await?;
         if fresh.is_empty() {
             return Ok(());
         }
@@ -303,8 +301,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let now = self.config.clock.now();
         let meta = message.content.as_ref().ok().map(|delivered| &delivered.meta);
         if let Some(meta) = meta {
-            let id = std::iter::once(meta.id);
-            let fresh = inbox::claim(txn, self.group, handler, id, Outcome::Held, now).await?;
+            let fresh =
+                inbox::claim(txn, self.group, handler, &[meta.id], Outcome::Held, now).await?;
             if fresh.is_empty() {
                 // Another member of the group had the event meanwhile and has recorded its result.
                 return Ok(());
@@ -320,16 +318,12 @@ impl<S: Send + Sync + 'static> Processor<S> {
 
     async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
         let permit = self.writers.acquire().await.ok();
-        let options = TransactionOptions {
-            isolation_level: match self.db.get_database_backend() {
-                DbBackend::Sqlite => None,
-                _ => Some(IsolationLevel::ReadCommitted),
-            },
-            access_mode: None,
-            // A deferred transaction that reads first and writes then fails at once while another one writes.
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        };
-        Ok(Transaction { txn: self.db.begin_with_options(options).await?, _permit: permit })
+        let txn = sql::begin_write(&self.db).await?;
+        if self.db.get_database_backend() == DbBackend::Postgres {
+            // An offset must not speak of what a crashed server forgot.
+            txn.execute_unprepared("SET LOCAL synchronous_commit = on").await?;
+        }
+        Ok(Transaction { txn, _permit: permit })
     }
 
     /// Commits what succeeded and rolls back what did not.

@@ -53,9 +53,10 @@ impl Leases {
     /// One look at the leases.
     pub(super) async fn take(&self, store: &dyn OutboxStore) -> Result<(), RelayError> {
         let held = self.held.borrow().clone();
-        let (now, length) = (self.config.clock.now(), self.config.lease);
         fault::point("relay.lease.before").await;
-        let leases = store.lease(&self.db, &self.config.owner, &held, now, length).await?;
+        let leases = store
+            .lease(&self.db, &self.config.owner, &held, &self.config.clock, self.config.lease)
+            .await?;
         fault::point("relay.lease.after").await;
         for lost in held.iter().filter(|lease| !leases.iter().any(|new| new.is_same(lease))) {
             tracing::info!(owner = %self.config.owner, part = lost.part, "a lease went to another relay");

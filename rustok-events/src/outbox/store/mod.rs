@@ -1,19 +1,29 @@
 //! One seam, one store per database. Picked from the connection.
 
+pub(super) mod lease;
+mod mysql;
 mod postgres;
-mod row;
+pub(super) mod row;
 mod sqlite;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
 };
 use sea_orm_migration::async_trait::async_trait;
 
+pub(crate) use self::lease::Lease;
 use super::{OutboxRecord, PublishError};
-use crate::sql::{micros, statement};
+use crate::{
+    clock::Clock,
+    partition,
+    sql::{insert_if_absent, micros, statement},
+};
+
+/// How many parts the log has where several relays can work on it: the most that can at once, and what keys are
+/// spread over. Fixed when the tables are created.
+pub(crate) const PARTS: u32 = 64;
 
 /// What the bus and the relay ask of a database.
 ///
@@ -29,13 +39,6 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         records: &[OutboxRecord],
     ) -> Result<(), PublishError>;
 
-    /// Appends an event whose id the caller chose, unless the same event is there already.
-    async fn append_once(
-        &self,
-        txn: &DatabaseTransaction,
-        record: &OutboxRecord,
-    ) -> Result<(), PublishError>;
-
     /// Prolongs what `owner` holds, takes its fair share of what is free, gives back what is more than that, and
     /// returns what it holds now.
     async fn lease(
@@ -43,9 +46,11 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         db: &DatabaseConnection,
         owner: &str,
         held: &[Lease],
-        now: DateTime<Utc>,
+        clock: &Clock,
         duration: Duration,
-    ) -> Result<Vec<Lease>, DbErr>;
+    ) -> Result<Vec<Lease>, DbErr> {
+        lease::renew(db, owner, held, clock, duration).await
+    }
 
     /// Gives leases back, so that others need not wait for their end.
     async fn release(
@@ -53,7 +58,9 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         db: &DatabaseConnection,
         owner: &str,
         held: &[Lease],
-    ) -> Result<(), DbErr>;
+    ) -> Result<(), DbErr> {
+        lease::release(db, owner, held).await
+    }
 
     /// Up to `limit` committed events of the leased parts, for each part in the order to publish them in. What is
     /// returned is durable. `turn` says which part comes first, so that none starves.
@@ -71,7 +78,7 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         &self,
         db: &DatabaseConnection,
         pages: &[Page],
-        now: DateTime<Utc>,
+        clock: &Clock,
     ) -> Result<u64, DbErr>;
 
     /// What is committed now.
@@ -79,23 +86,9 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
 
     /// How many of the events that were committed at `mark` are not yet published.
     async fn backlog(&self, db: &DatabaseConnection, mark: &Mark) -> Result<u64, DbErr>;
-}
 
-/// The right to move the cursor of a part, for a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) part: i64,
-    /// Raised each time the lease changes hands.
-    pub(crate) epoch: i64,
-    /// When it ends unless it is prolonged.
-    pub(crate) until: DateTime<Utc>,
-}
-
-impl Lease {
-    /// Whether it is the same lease, prolonged or not.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.part == other.part && self.epoch == other.epoch
-    }
+    /// Whether every event that was committed at `mark` is published. Cheaper than a count.
+    async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr>;
 }
 
 /// Events of one part, read after its cursor.
@@ -111,6 +104,8 @@ pub(crate) struct Page {
 pub(crate) enum Cursor {
     /// A counter.
     Sequence { after: i64, to: i64 },
+    /// The rows of a list of what is pending.
+    Pending,
     /// A window between two snapshots, `whole` if the page reaches its end.
     Window { before: Window, hi: String, last_id: i64, whole: bool },
 }
@@ -146,29 +141,32 @@ pub(crate) fn of(
     match connection.get_database_backend() {
         DbBackend::Sqlite => Ok(&sqlite::SqliteStore),
         DbBackend::Postgres => Ok(&postgres::PostgresStore),
-        DbBackend::MySql => Err(Unsupported("MySQL")),
+        DbBackend::MySql => Ok(&mysql::MySqlStore),
         _ => Err(Unsupported("this database")),
     }
 }
 
 /// A database without an outbox.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("there is no outbox for {0} yet: use PostgreSQL or SQLite")]
+#[error("there is no outbox for {0}: use PostgreSQL, MySQL, MariaDB or SQLite")]
 pub struct Unsupported(&'static str);
 
 /// Claims a write-once id inside `txn`: `true` if it is new, `false` if the same event has it already.
-async fn claim_id(txn: &DatabaseTransaction, record: &OutboxRecord) -> Result<bool, PublishError> {
+pub(super) async fn claim_id(
+    txn: &DatabaseTransaction,
+    record: &OutboxRecord,
+) -> Result<bool, PublishError> {
     let backend = txn.get_database_backend();
     let (id, digest) = (record.meta.id.as_uuid(), record.digest());
-    // Not a plain insert: on PostgreSQL its failure would abort the caller's transaction.
-    let insert = "INSERT INTO rustok_outbox_once (event_id, digest, created_at) VALUES (?, ?, ?)
-                  ON CONFLICT DO NOTHING";
+    let insert = insert_if_absent(backend, "rustok_outbox_once", "event_id, digest, created_at", 1);
     let values = [id.into(), digest.clone().into(), micros(record.meta.occurred_at)];
-    if txn.execute_raw(statement(backend, insert, values)).await?.rows_affected() == 1 {
+    if txn.execute_raw(statement(backend, &insert, values)).await?.rows_affected() == 1 {
         return Ok(true);
     }
-    let select = "SELECT digest FROM rustok_outbox_once WHERE event_id = ?";
-    let row = txn.query_one_raw(statement(backend, select, [id.into()])).await?;
+    // Under REPEATABLE READ a plain read would not see a row that was committed after the snapshot.
+    let lock = if backend == DbBackend::MySql { " LOCK IN SHARE MODE" } else { "" };
+    let select = format!("SELECT digest FROM rustok_outbox_once WHERE event_id = ?{lock}");
+    let row = txn.query_one_raw(statement(backend, &select, [id.into()])).await?;
     let stored: Option<Vec<u8>> = row.map(|row| row.try_get("", "digest")).transpose()?;
     if stored.as_deref() == Some(&digest) {
         Ok(false)
@@ -184,4 +182,10 @@ async fn count(db: &DatabaseConnection, statement: Statement) -> Result<u64, DbE
         .await?
         .ok_or_else(|| DbErr::RecordNotFound("a count has no row".to_owned()))?;
     Ok(row.try_get::<i64>("", "events")?.unsigned_abs())
+}
+
+/// The part of an event: that of its key, or of its id if its order does not matter.
+fn part(record: &OutboxRecord) -> i64 {
+    let key = record.meta.key.as_deref().unwrap_or_else(|| record.meta.id.as_bytes());
+    i64::from(partition::of(key, PARTS))
 }

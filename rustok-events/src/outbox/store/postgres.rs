@@ -5,12 +5,9 @@
 //! put them in the wrong order; ids alone, or transaction ids, could. A long transaction delays only its own
 //! events.
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
-    Statement, TransactionTrait, Value,
+    Statement, Value,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -19,13 +16,11 @@ use super::{
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
+    clock::Clock,
     outbox::{OutboxRecord, PublishError},
-    partition,
-    sql::{micros, statement, value_list, value_rows},
+    sql::{self as sql_text, statement, value_rows},
 };
 
-/// How many parts the log has: the most relays that can work at once, and what keys are spread over.
-pub(crate) const PARTS: u32 = 64;
 /// PostgreSQL takes 65,535 parameters a statement.
 const ROWS_PER_STATEMENT: usize = 2000;
 
@@ -51,59 +46,12 @@ impl OutboxStore for PostgresStore {
             );
             let mut values = Vec::with_capacity(chunk.len() * (COLUMN_COUNT + 1));
             for record in chunk {
-                values.push(part(record).into());
+                values.push(super::part(record).into());
                 values.extend(row::values(record)?);
             }
             txn.execute_raw(sql(&insert, values)).await?;
         }
         Ok(())
-    }
-
-    async fn append_once(
-        &self,
-        txn: &DatabaseTransaction,
-        record: &OutboxRecord,
-    ) -> Result<(), PublishError> {
-        if super::claim_id(txn, record).await? {
-            self.append(txn, std::slice::from_ref(record)).await?;
-        }
-        Ok(())
-    }
-
-    async fn lease(
-        &self,
-        db: &DatabaseConnection,
-        owner: &str,
-        held: &[Lease],
-        now: DateTime<Utc>,
-        duration: Duration,
-    ) -> Result<Vec<Lease>, DbErr> {
-        let until = now + duration;
-        let txn = db.begin().await?;
-        let share = fair_share(&txn, owner, now, until).await?;
-        let kept = renew(&txn, owner, held, now, until).await?;
-        let (kept, surplus) = kept.split_at(kept.len().min(share));
-        give_back(&txn, owner, surplus).await?;
-        let mut leases = kept.to_vec();
-        if leases.len() < share {
-            leases.extend(take(&txn, owner, share - leases.len(), now, until).await?);
-        }
-        txn.commit().await?;
-        leases.sort_by_key(|lease| lease.part);
-        Ok(leases)
-    }
-
-    async fn release(
-        &self,
-        db: &DatabaseConnection,
-        owner: &str,
-        held: &[Lease],
-    ) -> Result<(), DbErr> {
-        let txn = db.begin().await?;
-        give_back(&txn, owner, held).await?;
-        let delete = "DELETE FROM rustok_outbox_relay WHERE owner = ?";
-        txn.execute_raw(sql(delete, [owner.into()])).await?;
-        txn.commit().await
     }
 
     async fn pages(
@@ -118,7 +66,7 @@ impl OutboxStore for PostgresStore {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        make_durable(db).await?;
+        make_durable(db, rows[0].try_get("", "written")?).await?;
         into_pages(&rows, leases, limit)
     }
 
@@ -126,7 +74,7 @@ impl OutboxStore for PostgresStore {
         &self,
         db: &DatabaseConnection,
         pages: &[Page],
-        now: DateTime<Utc>,
+        clock: &Clock,
     ) -> Result<u64, DbErr> {
         let mut values = Vec::with_capacity(pages.len() * 8 + 1);
         let mut rows = 0;
@@ -152,12 +100,12 @@ impl OutboxStore for PostgresStore {
                     hi = CASE WHEN d.whole THEN NULL ELSE d.hi::pg_snapshot END,
                     last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END
                FROM (VALUES {}) AS d(part, epoch, old_snapshot, old_hi, old_last_id, hi, last_id, whole)
-              WHERE c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= ?
+              WHERE c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= {NOW}
                 AND c.snapshot::text = d.old_snapshot AND c.hi::text IS NOT DISTINCT FROM d.old_hi
                 AND c.last_id = d.old_last_id",
             vec![one; rows].join(", ")
         );
-        values.push(micros(now));
+        values.push(manual_now(clock));
         Ok(db.execute_raw(sql(&update, values)).await?.rows_affected())
     }
 
@@ -170,102 +118,30 @@ impl OutboxStore for PostgresStore {
 
     async fn backlog(&self, db: &DatabaseConnection, mark: &Mark) -> Result<u64, DbErr> {
         let Mark::Snapshot(snapshot) = mark else { return Ok(0) };
-        let select = "SELECT COUNT(*) AS events
-                        FROM rustok_outbox_cursor c
-                        JOIN rustok_outbox o ON o.part = c.part AND o.txid >= pg_snapshot_xmin(c.snapshot)
-                       WHERE pg_visible_in_snapshot(o.txid, ?::pg_snapshot)
-                         AND NOT pg_visible_in_snapshot(o.txid, c.snapshot)
-                         AND NOT (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))";
-        super::count(db, sql(select, [snapshot.clone().into()])).await
+        let select = format!("SELECT COUNT(*) AS events {WAITING}");
+        super::count(db, sql(&select, [snapshot.clone().into()])).await
+    }
+
+    async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr> {
+        let Mark::Snapshot(snapshot) = mark else { return Ok(true) };
+        let select = format!("SELECT COUNT(*) AS events FROM (SELECT 1 {WAITING} LIMIT 1) waiting");
+        Ok(super::count(db, sql(&select, [snapshot.clone().into()])).await? == 0)
     }
 }
 
-/// The part of an event: that of its key, or of its id if its order does not matter.
-fn part(record: &OutboxRecord) -> i16 {
-    let key = record.meta.key.as_deref().unwrap_or_else(|| record.meta.id.as_bytes());
-    i16::try_from(partition::of(key, PARTS)).unwrap_or(0)
-}
+/// The events that are visible in a snapshot and lie behind no cursor.
+const WAITING: &str = "FROM rustok_outbox_cursor c
+      JOIN rustok_outbox o ON o.part = c.part AND o.txid >= pg_snapshot_xmin(c.snapshot)
+     WHERE pg_visible_in_snapshot(o.txid, ?::pg_snapshot)
+       AND NOT pg_visible_in_snapshot(o.txid, c.snapshot)
+       AND NOT (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))";
 
-/// Makes known that `owner` is alive, and returns how many parts are its share.
-async fn fair_share(
-    txn: &DatabaseTransaction,
-    owner: &str,
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
-) -> Result<usize, DbErr> {
-    let upsert = "INSERT INTO rustok_outbox_relay (owner, alive_until) VALUES (?, ?)
-                  ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until";
-    txn.execute_raw(sql(upsert, [owner.into(), micros(until)])).await?;
-    let delete = "DELETE FROM rustok_outbox_relay WHERE owner IN
-                  (SELECT owner FROM rustok_outbox_relay WHERE alive_until < ? FOR UPDATE SKIP LOCKED)";
-    txn.execute_raw(sql(delete, [micros(now)])).await?;
-    let select = "SELECT GREATEST(COUNT(*), 1) AS relays FROM rustok_outbox_relay";
-    let row = txn.query_one_raw(sql(select, [])).await?;
-    let relays: i64 = row.map(|row| row.try_get("", "relays")).transpose()?.unwrap_or(1);
-    let parts = usize::try_from(PARTS).unwrap_or(usize::MAX);
-    Ok(parts.div_ceil(usize::try_from(relays).unwrap_or(1)))
-}
+/// The database's time in microseconds, or that of a clock moved by hand.
+const NOW: &str = "COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)";
 
-/// Prolongs leases; those that another relay has taken are left out.
-async fn renew(
-    txn: &DatabaseTransaction,
-    owner: &str,
-    held: &[Lease],
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
-) -> Result<Vec<Lease>, DbErr> {
-    if held.is_empty() {
-        return Ok(Vec::new());
-    }
-    let update = format!(
-        "UPDATE rustok_outbox_cursor SET lease_until = ?
-          WHERE owner = ? AND lease_until >= ? AND (part, epoch) IN ({})
-        RETURNING part, epoch",
-        vec!["(?, ?)"; held.len()].join(", ")
-    );
-    let mut values = vec![micros(until), owner.into(), micros(now)];
-    values.extend(held.iter().flat_map(|lease| [lease.part.into(), lease.epoch.into()]));
-    leases(&txn.query_all_raw(sql(&update, values)).await?, until)
-}
-
-async fn give_back(txn: &DatabaseTransaction, owner: &str, surplus: &[Lease]) -> Result<(), DbErr> {
-    if surplus.is_empty() {
-        return Ok(());
-    }
-    let update = format!(
-        "UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0
-          WHERE owner = ? AND part IN ({})",
-        value_list(surplus.len())
-    );
-    let mut values: Vec<Value> = vec![owner.into()];
-    values.extend(surplus.iter().map(|lease| Value::from(lease.part)));
-    txn.execute_raw(sql(&update, values)).await?;
-    Ok(())
-}
-
-async fn take(
-    txn: &DatabaseTransaction,
-    owner: &str,
-    share: usize,
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
-) -> Result<Vec<Lease>, DbErr> {
-    let update = "UPDATE rustok_outbox_cursor SET owner = ?, lease_until = ?, epoch = epoch + 1
-                   WHERE part IN (SELECT part FROM rustok_outbox_cursor
-                                   WHERE owner IS NULL OR lease_until < ?
-                                   ORDER BY part LIMIT ? FOR UPDATE SKIP LOCKED)
-               RETURNING part, epoch";
-    let share = i64::try_from(share).unwrap_or(i64::MAX);
-    let values = [owner.into(), micros(until), micros(now), share.into()];
-    leases(&txn.query_all_raw(sql(update, values)).await?, until)
-}
-
-fn leases(rows: &[QueryResult], until: DateTime<Utc>) -> Result<Vec<Lease>, DbErr> {
-    rows.iter()
-        .map(|row| {
-            Ok(Lease { part: row.try_get("", "part")?, epoch: row.try_get("", "epoch")?, until })
-        })
-        .collect()
+/// The parameter of [`NOW`].
+fn manual_now(clock: &Clock) -> Value {
+    Value::BigInt(clock.is_manual().then(|| clock.now().timestamp_micros()))
 }
 
 /// The events of the leased parts' windows: part by part from `turn` on, `limit` and one more in all, by id inside
@@ -289,7 +165,7 @@ async fn window(
                   SELECT h.turn, c.part, c.snapshot AS lo, c.hi AS old_hi, COALESCE(c.hi, now.s) AS hi, c.last_id
                     FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
          SELECT c.part::bigint AS part, c.lo::text AS lo, c.old_hi::text AS old_hi, c.hi::text AS hi,
-                c.last_id AS old_last_id, o.id, {}
+                c.last_id AS old_last_id, pg_current_wal_insert_lsn()::text AS written, o.id, {}
            FROM (SELECT * FROM c ORDER BY turn) c CROSS JOIN LATERAL (
                SELECT * FROM (
                    SELECT e.* FROM rustok_outbox e
@@ -316,12 +192,23 @@ async fn window(
     db.query_all_raw(sql(&select, values)).await
 }
 
-/// Makes everything that is committed durable. With `synchronous_commit = off` the server could otherwise forget a
-/// transaction whose event is already at the broker; one synchronous commit flushes all that came before it.
-async fn make_durable(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let txn = db.begin().await?;
+/// Makes sure that the log is flushed up to `written`, so that what was read is durable.
+///
+/// With `synchronous_commit = off` a transaction is visible before it is flushed, and the server could forget it
+/// after its event went out. Mostly the log is flushed that far already; if not, one synchronous commit flushes all
+/// that was written before it.
+async fn make_durable(db: &DatabaseConnection, written: String) -> Result<(), DbErr> {
+    let select = "SELECT pg_current_wal_flush_lsn() >= ?::pg_lsn AS durable";
+    let row = db.query_one_raw(sql(select, [written.into()])).await?;
+    if row.is_some_and(|row| row.try_get("", "durable").unwrap_or(false)) {
+        return Ok(());
+    }
+    let txn = sql_text::begin_write(db).await?;
     txn.execute_unprepared("SET LOCAL synchronous_commit = on").await?;
-    txn.execute_unprepared("UPDATE rustok_outbox_flush SET flushes = flushes + 1").await?;
+    txn.execute_unprepared(
+        "SELECT pg_current_xact_id(), pg_logical_emit_message(true, 'rustok', '')",
+    )
+    .await?;
     txn.commit().await
 }
 

@@ -2,9 +2,6 @@
 //!
 //! One part: one relay works, the others stand by on its lease.
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
 };
@@ -15,6 +12,7 @@ use super::{
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
+    clock::Clock,
     outbox::{OutboxRecord, PublishError},
     sql::{micros, statement, value_rows},
 };
@@ -53,63 +51,6 @@ impl OutboxStore for SqliteStore {
         Ok(())
     }
 
-    async fn append_once(
-        &self,
-        txn: &DatabaseTransaction,
-        record: &OutboxRecord,
-    ) -> Result<(), PublishError> {
-        if super::claim_id(txn, record).await? {
-            self.append(txn, std::slice::from_ref(record)).await?;
-        }
-        Ok(())
-    }
-
-    async fn lease(
-        &self,
-        db: &DatabaseConnection,
-        owner: &str,
-        held: &[Lease],
-        now: DateTime<Utc>,
-        duration: Duration,
-    ) -> Result<Vec<Lease>, DbErr> {
-        let until = now + duration;
-        let update = "UPDATE rustok_outbox_cursor
-                  SET epoch = CASE WHEN owner = ? AND epoch = ? THEN epoch ELSE epoch + 1 END,
-                      owner = ?, lease_until = ?
-                WHERE part = ? AND (owner IS NULL OR lease_until < ? OR (owner = ? AND epoch = ?))
-            RETURNING epoch";
-        let epoch = held.first().map_or(-1, |lease| lease.epoch);
-        let values = [
-            owner.into(),
-            epoch.into(),
-            owner.into(),
-            micros(until),
-            PART.into(),
-            micros(now),
-            owner.into(),
-            epoch.into(),
-        ];
-        let rows = db.query_all_raw(sql(update, values)).await?;
-        rows.iter()
-            .map(|row| Ok(Lease { part: PART, epoch: row.try_get("", "epoch")?, until }))
-            .collect()
-    }
-
-    async fn release(
-        &self,
-        db: &DatabaseConnection,
-        owner: &str,
-        held: &[Lease],
-    ) -> Result<(), DbErr> {
-        let update = "UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0
-                WHERE part = ? AND owner = ? AND epoch = ?";
-        for lease in held {
-            let values = [lease.part.into(), owner.into(), lease.epoch.into()];
-            db.execute_raw(sql(update, values)).await?;
-        }
-        Ok(())
-    }
-
     async fn pages(
         &self,
         db: &DatabaseConnection,
@@ -121,10 +62,11 @@ impl OutboxStore for SqliteStore {
         let select = format!(
             "SELECT c.last_id AS cursor_id, o.id, {COLUMNS}
            FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id
-          WHERE c.part = ? ORDER BY o.id LIMIT ?"
+          WHERE c.part = ? AND c.epoch = ? ORDER BY o.id LIMIT ?"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = db.query_all_raw(sql(&select, [PART.into(), limit.into()])).await?;
+        let rows =
+            db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), limit.into()])).await?;
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let after: i64 = first.try_get("", "cursor_id")?;
         let events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
@@ -136,8 +78,9 @@ impl OutboxStore for SqliteStore {
         &self,
         db: &DatabaseConnection,
         pages: &[Page],
-        now: DateTime<Utc>,
+        clock: &Clock,
     ) -> Result<u64, DbErr> {
+        let now = clock.now();
         let update = "UPDATE rustok_outbox_cursor SET last_id = ?
                 WHERE part = ? AND epoch = ? AND last_id = ? AND lease_until >= ?";
         let mut moved = 0;
@@ -167,5 +110,12 @@ impl OutboxStore for SqliteStore {
         let select = "SELECT COUNT(*) AS events FROM rustok_outbox o, rustok_outbox_cursor c
                        WHERE c.part = ? AND o.id > c.last_id AND o.id <= ?";
         super::count(db, sql(select, [PART.into(), (*end).into()])).await
+    }
+
+    async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr> {
+        let Mark::Sequence(end) = mark else { return Ok(true) };
+        let select = "SELECT COUNT(*) AS events FROM rustok_outbox_cursor
+                       WHERE part = ? AND last_id < ?";
+        Ok(super::count(db, sql(select, [PART.into(), (*end).into()])).await? == 0)
     }
 }

@@ -1,48 +1,8 @@
-//! The outbox, the inbox and the dead letters.
-
-use sea_orm::{ConnectionTrait, DbBackend, DbErr};
-use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager, async_trait};
-
-pub(super) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &'static str {
-        "rustok_events_0001_outbox"
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = match manager.get_database_backend() {
-            DbBackend::Sqlite => SQLITE,
-            other => {
-                return Err(DbErr::Custom(format!(
-                    "rustok-events has no outbox for {other:?} yet: use SQLite"
-                )));
-            }
-        };
-        for table in tables {
-            manager.get_connection().execute_unprepared(table).await?;
-        }
-        Ok(())
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES {
-            let drop = format!("DROP TABLE IF EXISTS {table}");
-            manager.get_connection().execute_unprepared(&drop).await?;
-        }
-        Ok(())
-    }
-}
-
-const TABLES: [&str; 5] =
-    ["rustok_held", "rustok_inbox", "rustok_outbox_cursor", "rustok_outbox_once", "rustok_outbox"];
+//! The tables on SQLite.
 
 /// `AUTOINCREMENT`, so that an id is never used twice: the cursor counts on it. One writer at a time makes the
 /// order of ids the order of commits.
-const SQLITE: &[&str] = &[
+pub(super) const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS rustok_outbox (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         event_id BLOB NOT NULL,
@@ -74,6 +34,61 @@ const SQLITE: &[&str] = &[
         epoch INTEGER NOT NULL DEFAULT 0
     )",
     "INSERT INTO rustok_outbox_cursor (part) VALUES (0) ON CONFLICT DO NOTHING",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_relay (
+        owner TEXT NOT NULL PRIMARY KEY,
+        alive_until INTEGER NOT NULL
+    ) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        due_at INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partitions INTEGER,
+        partition_key BLOB,
+        tenant_id BLOB NOT NULL,
+        actor_id BLOB,
+        correlation_id BLOB NOT NULL,
+        causation_id BLOB,
+        occurred_at INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        payload BLOB NOT NULL
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_outbox_delayed_due ON rustok_outbox_delayed (due_at, id)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_parked (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        part INTEGER NOT NULL,
+        log_id INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        error TEXT NOT NULL,
+        parked_at INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partitions INTEGER,
+        partition_key BLOB,
+        tenant_id BLOB NOT NULL,
+        actor_id BLOB,
+        correlation_id BLOB NOT NULL,
+        causation_id BLOB,
+        occurred_at INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        payload BLOB NOT NULL,
+        UNIQUE (part, log_id)
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_outbox_parked_key
+        ON rustok_outbox_parked (part, tenant_id, partition_key, id)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
+        name TEXT NOT NULL PRIMARY KEY,
+        value TEXT NOT NULL
+    )",
+    "INSERT INTO rustok_outbox_meta (name, value) VALUES ('release', '') ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name TEXT NOT NULL,
         handler TEXT NOT NULL,

@@ -1,0 +1,182 @@
+//! MySQL 8 and MariaDB: a log that keeps its rows, and beside it a narrow list of those that are pending.
+//!
+//! There is no snapshot function to make windows with. A relay reads the pending rows of its parts in `id` order with
+//! a fresh snapshot, and deletes them once they are published. Rows that become visible later are picked up later, so
+//! nothing is lost; and an event that was committed before another was published has the lower id and is visible
+//! whenever the other is, so the order of a key is kept. The ids of Galera's several writers are out of scope.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+};
+use sea_orm_migration::async_trait::async_trait;
+
+use super::{
+    Cursor, Lease, Mark, OutboxStore, Page, lease,
+    row::{self, COLUMN_COUNT, COLUMNS},
+};
+use crate::{
+    clock::Clock,
+    outbox::{OutboxRecord, PublishError},
+    sql::{self as sql_text, statement, value_list, value_rows},
+};
+
+/// MySQL takes 65,535 parameters a statement.
+const ROWS_PER_STATEMENT: usize = 2000;
+
+/// The store of MySQL and MariaDB.
+#[derive(Debug)]
+pub(super) struct MySqlStore;
+
+fn sql(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    statement(DbBackend::MySql, sql, values)
+}
+
+#[async_trait]
+impl OutboxStore for MySqlStore {
+    async fn append(
+        &self,
+        txn: &DatabaseTransaction,
+        records: &[OutboxRecord],
+    ) -> Result<(), PublishError> {
+        for chunk in records.chunks(ROWS_PER_STATEMENT) {
+            let insert = format!(
+                "INSERT INTO rustok_outbox ({COLUMNS}) VALUES {}",
+                value_rows(chunk.len(), COLUMN_COUNT)
+            );
+            let mut values = Vec::with_capacity(chunk.len() * COLUMN_COUNT);
+            for record in chunk {
+                values.extend(row::values(record)?);
+            }
+            txn.execute_raw(sql(&insert, values)).await?;
+            // The ids of one insert of a known number of rows are consecutive, in every auto-increment lock mode;
+            // this is the first of them.
+            let select = "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first_id,
+                                 CAST(@@auto_increment_increment AS SIGNED) AS step";
+            let ids = txn
+                .query_one_raw(sql(select, []))
+                .await?
+                .ok_or_else(|| DbErr::RecordNotFound("LAST_INSERT_ID has no row".to_owned()))?;
+            let (first, step): (i64, i64) =
+                (ids.try_get("", "first_id")?, ids.try_get("", "step")?);
+            let insert = format!(
+                "INSERT INTO rustok_outbox_pending (id, part) VALUES {}",
+                value_rows(chunk.len(), 2)
+            );
+            let ids = (0..).map(|place: i64| first + place * step);
+            let values = ids.zip(chunk).flat_map(|(id, record)| [id, super::part(record)]);
+            txn.execute_raw(sql(&insert, values.map(Value::from))).await?;
+        }
+        Ok(())
+    }
+
+    async fn pages(
+        &self,
+        db: &DatabaseConnection,
+        leases: &[Lease],
+        limit: u64,
+        turn: usize,
+    ) -> Result<Vec<Page>, DbErr> {
+        let busy = busy_parts(db, leases).await?;
+        if busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // With more busy parts than the limit has room for, those whose turn it is.
+        let mine: Vec<&Lease> = (0..busy.len().min(limit))
+            .map(|place| &busy[(place + turn) % busy.len()])
+            .copied()
+            .collect();
+        let each = i64::try_from((limit / mine.len()).max(1)).unwrap_or(i64::MAX);
+        let one = "(SELECT part, id FROM rustok_outbox_pending WHERE part = ? ORDER BY id LIMIT ?)";
+        let select = format!(
+            "SELECT p.part AS part, o.id, {COLUMNS}
+               FROM ({}) p JOIN rustok_outbox o ON o.id = p.id",
+            vec![one; mine.len()].join(" UNION ALL ")
+        );
+        let values = mine.iter().flat_map(|lease| [lease.part.into(), each.into()]);
+        let rows = db.query_all_raw(sql(&select, values)).await?;
+        let mut pages: BTreeMap<i64, Page> = BTreeMap::new();
+        for row in &rows {
+            let part: i64 = row.try_get("", "part")?;
+            let Some(lease) = mine.iter().find(|lease| lease.part == part) else { continue };
+            let page = pages.entry(part).or_insert_with(|| Page {
+                lease: (*lease).clone(),
+                events: Vec::new(),
+                cursor: Cursor::Pending,
+            });
+            page.events.push(row::event(row)?);
+        }
+        // A join promises no order.
+        for page in pages.values_mut() {
+            page.events.sort_by_key(|event| event.id);
+        }
+        Ok(pages.into_values().collect())
+    }
+
+    async fn advance(
+        &self,
+        db: &DatabaseConnection,
+        pages: &[Page],
+        clock: &Clock,
+    ) -> Result<u64, DbErr> {
+        let txn = sql_text::begin_write(db).await?;
+        let now = sql_text::now(&txn, clock).await?;
+        let mut moved = 0;
+        for page in pages {
+            if !lease::lock(&txn, &page.lease, now).await? {
+                continue;
+            }
+            let delete = format!(
+                "DELETE FROM rustok_outbox_pending WHERE part = ? AND id IN ({})",
+                value_list(page.events.len())
+            );
+            let ids = page.events.iter().map(|event| event.id);
+            let values = std::iter::once(page.lease.part).chain(ids).map(Value::from);
+            txn.execute_raw(sql(&delete, values)).await?;
+            moved += 1;
+        }
+        txn.commit().await?;
+        Ok(moved)
+    }
+
+    async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {
+        let select = "SELECT COALESCE(MAX(id), 0) AS id FROM rustok_outbox_pending";
+        let row = db.query_one_raw(sql(select, [])).await?;
+        let end = row.map(|row| row.try_get("", "id")).transpose()?;
+        Ok(Mark::Sequence(end.unwrap_or(0)))
+    }
+
+    async fn backlog(&self, db: &DatabaseConnection, mark: &Mark) -> Result<u64, DbErr> {
+        let Mark::Sequence(end) = mark else { return Ok(0) };
+        let select = "SELECT COUNT(*) AS events FROM rustok_outbox_pending WHERE id <= ?";
+        super::count(db, sql(select, [(*end).into()])).await
+    }
+
+    async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr> {
+        let Mark::Sequence(end) = mark else { return Ok(true) };
+        let select = "SELECT COUNT(*) AS events
+                        FROM (SELECT 1 FROM rustok_outbox_pending WHERE id <= ? LIMIT 1) waiting";
+        Ok(super::count(db, sql(select, [(*end).into()])).await? == 0)
+    }
+}
+
+/// The leased parts that have something pending.
+async fn busy_parts<'l>(
+    db: &DatabaseConnection,
+    leases: &'l [Lease],
+) -> Result<Vec<&'l Lease>, DbErr> {
+    let select = format!(
+        "SELECT c.part, c.epoch FROM rustok_outbox_cursor c
+          WHERE c.part IN ({}) AND EXISTS (SELECT 1 FROM rustok_outbox_pending p WHERE p.part = c.part)",
+        value_list(leases.len())
+    );
+    let rows = db.query_all_raw(sql(&select, leases.iter().map(|lease| lease.part.into()))).await?;
+    let mut busy = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (part, epoch): (i64, i64) = (row.try_get("", "part")?, row.try_get("", "epoch")?);
+        busy.extend(leases.iter().find(|lease| lease.part == part && lease.epoch == epoch));
+    }
+    Ok(busy)
+}
