@@ -46,9 +46,7 @@ impl Fault {
     fn at(point: &str) -> &'static [Self] {
         match point {
             "broker.publish" => &[Self::Duplicate, Self::Torn, Self::Disconnect],
-            "broker.next" => {
-                &[Self::Duplicate, Self::Reorder, Self::Disconnect, Self::Rebalance]
-            }
+            "broker.next" => &[Self::Duplicate, Self::Reorder, Self::Disconnect, Self::Rebalance],
             "broker.acknowledge" => &[Self::Disconnect, Self::Rebalance],
             "broker.provision" | "broker.subscribe" => &[Self::Disconnect],
             _ if point.starts_with("outbox.") => &[Self::Crash, Self::Error, Self::Pause],
@@ -207,7 +205,8 @@ impl Faults {
 
     /// What went wrong so far, in order.
     pub fn met(&self) -> Vec<PlannedFault> {
-        let met = |plan: &Arc<Plan>| plan.met.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let met =
+            |plan: &Arc<Plan>| plan.met.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.plan.as_ref().map(met).unwrap_or_default()
     }
 

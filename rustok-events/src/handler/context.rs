@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
 
 use super::erased::Invocation;
 use crate::{
     DomainEvent,
     envelope::EventMeta,
-    outbox::{Publishing, TransactionalEventBus},
+    outbox::{EventBuilder, Publishing, TransactionalEventBus},
 };
 
 /// Whether a handler runs inside the inbox transaction: [`Transactional`] or [`Detached`].
@@ -100,13 +101,27 @@ impl<'c, S> HandlerContext<'c, S, Transactional> {
     /// Publishes a follow-up event in this transaction: same tenant and actor, same correlation, caused by the
     /// event at hand.
     pub fn publish<E: DomainEvent>(&self, event: E) -> Publishing<'c> {
+        self.follow_up(event).publish_in_tx(self.txn)
+    }
+}
+
+impl<'c, S> HandlerContext<'c, S, Transactional> {
+    /// Publishes a follow-up event like [`publish`](Self::publish), but no sooner than `time`.
+    pub fn publish_at<E: DomainEvent>(
+        &self,
+        time: impl Into<DateTime<Utc>>,
+        event: E,
+    ) -> Publishing<'c> {
+        self.follow_up(event).at(time).publish_in_tx(self.txn)
+    }
+
+    fn follow_up<E: DomainEvent>(&self, event: E) -> EventBuilder<'c, E> {
         self.published.store(true, Ordering::Relaxed);
         self.bus
             .event(event)
             .tenant(self.meta.tenant_id)
             .actor(self.meta.actor_id)
             .caused_by(self.meta)
-            .publish_in_tx(self.txn)
     }
 }
 

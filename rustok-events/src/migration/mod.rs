@@ -1,6 +1,7 @@
 //! The tables, as a `sea_orm_migration` migrator.
 //!
-//! It keeps its books in `rustok_events_migrations`, so it lives beside an application's own migrator; or append
+//! Several instances may run it at once: one works, the others wait and find everything done. It keeps its books in `rustok_events_migrations`, so it
+//! lives beside an application's own migrator; or append
 //! [`Migrator::migrations`](sea_orm_migration::MigratorTrait::migrations) to the application's list.
 //!
 //! ```no_run
@@ -13,18 +14,97 @@
 
 mod m0001_outbox;
 
-use sea_orm_migration::{MigrationTrait, MigratorTrait, prelude::Alias, sea_query::IntoIden};
+use sea_orm::{
+    ConnectionTrait, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr, IntoDatabaseExecutor,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::{
+    MigrationTrait, MigratorTrait,
+    async_trait::async_trait,
+    prelude::Alias,
+    sea_query::{DynIden, IntoIden},
+};
+
+const BOOKS: &str = "rustok_events_migrations";
 
 /// Creates and upgrades this crate's tables. Running it again does nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Migrator;
 
+#[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![Box::new(m0001_outbox::Migration)]
     }
 
-    fn migration_table_name() -> sea_orm_migration::sea_query::DynIden {
-        Alias::new("rustok_events_migrations").into_iden()
+    fn migration_table_name() -> DynIden {
+        Alias::new(BOOKS).into_iden()
     }
+
+    async fn up<'c, C>(db: C, steps: Option<u32>) -> Result<(), DbErr>
+    where
+        C: IntoDatabaseExecutor<'c>,
+    {
+        let executor = db.into_database_executor();
+        if !matches!(executor, DatabaseExecutor::Connection(_)) {
+            // Whoever gives a transaction has the say over what it waits for.
+            return Alone::up(executor, steps).await;
+        }
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let txn = executor.begin_with_options(options).await?;
+        lock(&txn).await?;
+        let done = Alone::up(&txn, steps).await;
+        unlock(&txn).await?;
+        done?;
+        txn.commit().await
+    }
+}
+
+/// The migrations as they are run by the one instance that has the lock.
+struct Alone;
+
+impl MigratorTrait for Alone {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        Migrator::migrations()
+    }
+
+    fn migration_table_name() -> DynIden {
+        Migrator::migration_table_name()
+    }
+}
+
+/// Waits until no other instance migrates. SQLite has one writer, and this transaction is it.
+async fn lock(txn: &DatabaseTransaction) -> Result<(), DbErr> {
+    match txn.get_database_backend() {
+        DbBackend::Postgres => {
+            let sql = "SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.rustok_events_migrations'))";
+            txn.execute_unprepared(sql).await?;
+        }
+        DbBackend::MySql => {
+            // Ten minutes: longer than any migration of these tables takes.
+            let sql =
+                "SELECT GET_LOCK(MD5(CONCAT(DATABASE(), '.rustok_events_migrations')), 600) AS got";
+            let row = txn.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await?;
+            let got: Option<i64> = row.map(|row| row.try_get("", "got")).transpose()?.flatten();
+            if got != Some(1) {
+                return Err(DbErr::Custom(
+                    "another instance has been migrating for ten minutes".to_owned(),
+                ));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// MySQL's lock belongs to the connection, which goes back to the pool; the others end with the transaction.
+async fn unlock(txn: &DatabaseTransaction) -> Result<(), DbErr> {
+    if txn.get_database_backend() == DbBackend::MySql {
+        let sql = "DO RELEASE_LOCK(MD5(CONCAT(DATABASE(), '.rustok_events_migrations')))";
+        txn.execute_unprepared(sql).await?;
+    }
+    Ok(())
 }

@@ -6,11 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr, RuntimeErr};
 use uuid::Uuid;
 
 use super::{
-    CommitError, OutboxRecord, OutboxTransaction, PublishError, record::Circumstances, store, wake,
+    CommitError, OutboxRecord, OutboxTransaction, PublishError, delayed, record::Circumstances,
+    store, wake,
 };
 use crate::{Codec, DomainEvent, EventId, clock::Clock, envelope::EventMeta, fault::Faults};
 
@@ -108,6 +110,22 @@ impl TransactionalEventBus {
         }))
     }
 
+    /// Writes an event into the outbox that is published no sooner than `time`. It takes its place in the order of
+    /// its key when it is released.
+    ///
+    /// # Errors
+    /// [`PublishError`]; all but a database error leave the transaction usable and nothing written.
+    pub fn publish_at<'t, C: OutboxTransaction, E: DomainEvent>(
+        &self,
+        txn: &'t C,
+        tenant_id: Uuid,
+        actor_id: Option<Uuid>,
+        time: impl Into<DateTime<Utc>>,
+        event: E,
+    ) -> Publishing<'t> {
+        self.event(event).tenant(tenant_id).actor(actor_id).at(time).publish_in_tx(txn)
+    }
+
     /// Starts an event with options; [`EventBuilder::publish_in_tx`] ends it.
     pub fn event<E: DomainEvent>(&self, event: E) -> EventBuilder<'_, E> {
         EventBuilder { bus: self, event, circumstances: Circumstances::default() }
@@ -195,21 +213,31 @@ impl<E: DomainEvent> EventBuilder<'_, E> {
         self
     }
 
+    /// Publishes the event no sooner than `time`: it takes its place in the order of its key when it is released.
+    pub fn at(mut self, time: impl Into<DateTime<Utc>>) -> Self {
+        self.circumstances.at = Some(time.into());
+        self
+    }
+
     /// Writes the event into the outbox as part of `txn`.
     ///
     /// # Errors
     /// [`PublishError`]; all but a database error leave the transaction usable and nothing written.
     pub fn publish_in_tx<C: OutboxTransaction>(self, txn: &C) -> Publishing<'_> {
         let write_once = self.circumstances.id.is_some();
+        let delayed = self.circumstances.at.filter(|at| *at > self.bus.clock.now());
         let record =
             OutboxRecord::build(&self.event, self.circumstances, self.bus.codec, &self.bus.clock);
         let txn = txn.as_transaction();
         Publishing(Box::pin(async move {
             let record = record?;
-            if write_once {
-                store::of(txn)?.append_once(txn, &record).await?;
-            } else {
-                store::of(txn)?.append(txn, std::slice::from_ref(&record)).await?;
+            let store = store::of(txn)?;
+            if write_once && !store::claim_id(txn, &record).await? {
+                return Ok(record.meta.id);
+            }
+            match delayed {
+                Some(due) => delayed::hold(txn, &record, due).await?,
+                None => store.append(txn, std::slice::from_ref(&record)).await?,
             }
             Ok(record.meta.id)
         }))

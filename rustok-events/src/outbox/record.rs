@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use twox_hash::XxHash3_128 as Xxh3Hash128;
 use uuid::Uuid;
 
@@ -24,7 +26,7 @@ pub(crate) struct OutboxRecord {
     pub(crate) meta: EventMeta,
     /// The declared partition count, so that a relay that does not know the type can provision its topic.
     pub(crate) partitions: Option<u32>,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
 }
 
 /// What the publisher says of an event besides the event.
@@ -36,6 +38,8 @@ pub(crate) struct Circumstances {
     pub(crate) correlation_id: Option<Uuid>,
     pub(crate) causation_id: Option<Uuid>,
     pub(crate) headers: BTreeMap<String, String>,
+    /// Not to be published before.
+    pub(crate) at: Option<DateTime<Utc>>,
 }
 
 impl OutboxRecord {
@@ -46,6 +50,7 @@ impl OutboxRecord {
         codec: Codec,
         clock: &Clock,
     ) -> Result<Self, PublishError> {
+        const { crate::version::assert_newest::<E>() };
         let descriptor = event.descriptor();
         let name = descriptor.name;
         event.validate_event().map_err(|source| PublishError::Invalid { name, source })?;
@@ -85,7 +90,7 @@ impl OutboxRecord {
                 attempt: 1,
             },
             partitions: descriptor.partitions,
-            payload,
+            payload: payload.into(),
         })
     }
 }

@@ -14,6 +14,9 @@ mod config;
 mod error;
 mod lane;
 mod leases;
+mod parking;
+mod releaser;
+mod sender;
 
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ pub use self::{config::RelayConfig, error::RelayError};
 use self::{
     lane::{Lane, Step},
     leases::Leases,
+    releaser::Releaser,
 };
 use crate::{outbox::store, transport::EventTransport};
 
@@ -48,7 +52,7 @@ struct Inner {
 pub struct DrainReport {
     /// Events that were published since the call began, by this relay or another.
     pub published: u64,
-    /// Events that the broker refused for good and that were set aside with their key.
+    /// Events that the broker refused for good, and events that wait behind one, set aside by this relay.
     pub parked: u64,
 }
 
@@ -121,6 +125,7 @@ impl Inner {
         for lane in self.lanes(&leases) {
             lanes.spawn(lane.run(stop.clone()));
         }
+        let releaser = Releaser::new(self.db.clone(), self.config.clone(), leases.subscribe());
         let all_lanes = async {
             let mut result = Ok(());
             while let Some(joined) = lanes.join_next().await {
@@ -139,6 +144,7 @@ impl Inner {
         let result = tokio::select! {
             result = all_lanes => result,
             kept = leases.keep() => kept.map(|_| ()),
+            released = releaser.run() => released.map(|_| ()),
             () = out_of_patience => Ok(()),
         };
         lanes.shutdown().await;
@@ -158,7 +164,8 @@ impl Inner {
                     tokio::time::sleep(self.config.min_tick).await;
                 }
             }
-            Ok(DrainReport { published, parked: 0 })
+            let parked = lanes.iter().map(Lane::parked).sum();
+            Ok(DrainReport { published: published.saturating_sub(parked), parked })
         };
         if published == 0 {
             return Ok(DrainReport::default());

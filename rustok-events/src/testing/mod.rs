@@ -1,5 +1,6 @@
 //! The test kit. Behind the feature `testing`; not for production builds.
 
+pub mod conformance;
 mod faulty;
 pub mod harness;
 mod memory;

@@ -40,7 +40,8 @@ impl Arguments {
                 continue;
             }
             let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
-            let number = || value.parse::<u64>().map_err(|error| format!("{word} {value}: {error}"));
+            let number =
+                || value.parse::<u64>().map_err(|error| format!("{word} {value}: {error}"));
             match word.as_str() {
                 "--store" => arguments.stores.push(
                     Backend::named(&value).ok_or("the stores are sqlite, postgres and mysql")?,

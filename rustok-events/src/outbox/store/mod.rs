@@ -1,9 +1,9 @@
 //! One seam, one store per database. Picked from the connection.
 
-mod lease;
+pub(super) mod lease;
 mod mysql;
 mod postgres;
-mod row;
+pub(super) mod row;
 mod sqlite;
 
 use std::time::Duration;
@@ -38,18 +38,6 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         txn: &DatabaseTransaction,
         records: &[OutboxRecord],
     ) -> Result<(), PublishError>;
-
-    /// Appends an event whose id the caller chose, unless the same event is there already.
-    async fn append_once(
-        &self,
-        txn: &DatabaseTransaction,
-        record: &OutboxRecord,
-    ) -> Result<(), PublishError> {
-        if claim_id(txn, record).await? {
-            self.append(txn, std::slice::from_ref(record)).await?;
-        }
-        Ok(())
-    }
 
     /// Prolongs what `owner` holds, takes its fair share of what is free, gives back what is more than that, and
     /// returns what it holds now.
@@ -164,7 +152,10 @@ pub(crate) fn of(
 pub struct Unsupported(&'static str);
 
 /// Claims a write-once id inside `txn`: `true` if it is new, `false` if the same event has it already.
-async fn claim_id(txn: &DatabaseTransaction, record: &OutboxRecord) -> Result<bool, PublishError> {
+pub(super) async fn claim_id(
+    txn: &DatabaseTransaction,
+    record: &OutboxRecord,
+) -> Result<bool, PublishError> {
     let backend = txn.get_database_backend();
     let (id, digest) = (record.meta.id.as_uuid(), record.digest());
     let insert = insert_if_absent(backend, "rustok_outbox_once", "event_id, digest, created_at", 1);

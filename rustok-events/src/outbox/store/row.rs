@@ -11,12 +11,12 @@ use crate::{
     sql::{from_micros, micros},
 };
 
-pub(super) const COLUMNS: &str = "event_id, name, version, stream, topic, partitions, partition_key, tenant_id, \
+pub(in crate::outbox) const COLUMNS: &str = "event_id, name, version, stream, topic, partitions, partition_key, tenant_id, \
                                   actor_id, correlation_id, causation_id, occurred_at, content_type, headers, payload";
-pub(super) const COLUMN_COUNT: usize = 15;
+pub(in crate::outbox) const COLUMN_COUNT: usize = 15;
 
 /// The values of [`COLUMNS`].
-pub(super) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_COUNT], DbErr> {
+pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_COUNT], DbErr> {
     let meta = &record.meta;
     let headers = serde_json::to_string(&meta.headers)
         .map_err(|error| DbErr::Custom(format!("headers cannot be written: {error}")))?;
@@ -35,12 +35,12 @@ pub(super) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_COUNT], DbE
         micros(meta.occurred_at),
         meta.content_type.clone().into(),
         headers.into(),
-        record.payload.clone().into(),
+        record.payload.to_vec().into(),
     ])
 }
 
 /// The event of a row that has `id` and [`COLUMNS`].
-pub(super) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> {
+pub(in crate::outbox) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> {
     let headers: String = row.try_get("", "headers")?;
     let partitions: Option<i64> = row.try_get("", "partitions")?;
     Ok(StoredEvent {
@@ -64,7 +64,7 @@ pub(super) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> {
                 attempt: 1,
             },
             partitions: partitions.map(small).transpose()?,
-            payload: row.try_get("", "payload")?,
+            payload: row.try_get::<Vec<u8>>("", "payload")?.into(),
         },
     })
 }

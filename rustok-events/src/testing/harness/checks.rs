@@ -100,18 +100,24 @@ impl Books {
             .effects
             .iter()
             .map(|row| (&*row.group, &*row.handler, row.event_id))
-            .chain(self.held.iter().filter_map(|row| {
-                Some((&*row.group, &*row.handler, row.event_id?))
-            }))
+            .chain(
+                self.held
+                    .iter()
+                    .filter_map(|row| Some((&*row.group, &*row.handler, row.event_id?))),
+            )
             .collect();
         for row in &self.written {
             let event = row.event_id;
             if !self.log.first.contains_key(&event) {
-                broken(Promise::NothingLost, format!("{event} of {} is not at the broker", row.key));
+                broken(
+                    Promise::NothingLost,
+                    format!("{event} of {} is not at the broker", row.key),
+                );
             }
             for (group, handler, _) in READERS.iter().filter(|reader| reader.2 == row.topic) {
                 if !results.contains(&(*group, *handler, event)) {
-                    let what = format!("{event} of {} never had a result at {group}/{handler}", row.key);
+                    let what =
+                        format!("{event} of {} never had a result at {group}/{handler}", row.key);
                     broken(Promise::NothingLost, what);
                 }
             }
@@ -141,9 +147,11 @@ impl Books {
     /// Pairs of events of one key whose order is defined, and why it is.
     fn ordered_pairs(&self) -> Vec<(Uuid, Uuid, &'static str)> {
         let mut pairs = Vec::new();
-        for (first, second) in self.history.iter().flat_map(|first| {
-            self.history.iter().map(move |second| (first, second))
-        }) {
+        for (first, second) in self
+            .history
+            .iter()
+            .flat_map(|first| self.history.iter().map(move |second| (first, second)))
+        {
             if first.key == second.key && first.committed < second.called {
                 let why = "its transaction had committed before the other was published";
                 pairs.push((first.id.as_uuid(), second.id.as_uuid(), why));
@@ -157,7 +165,11 @@ impl Books {
                 }
                 // Follow-ups of a key come from one handler, one event after the other.
                 if a.cause.is_some() {
-                    pairs.push((a.event_id, b.event_id, "the events they follow came in this order"));
+                    pairs.push((
+                        a.event_id,
+                        b.event_id,
+                        "the events they follow came in this order",
+                    ));
                 }
                 if let (Some(of_a), Some(of_b)) = (a.version, b.version) {
                     let why = "their transactions held the same row lock in this order";
@@ -176,7 +188,9 @@ impl Books {
             self.written.iter().map(|row| (row.event_id, &*row.key)).collect();
         for (group, handler, _) in READERS {
             let mut last: HashMap<&str, (u64, Uuid)> = HashMap::new();
-            for row in self.effects.iter().filter(|row| row.group == group && row.handler == handler) {
+            for row in
+                self.effects.iter().filter(|row| row.group == group && row.handler == handler)
+            {
                 let (Some(key), Some((_, _, place))) =
                     (keys.get(&row.event_id), self.log.first.get(&row.event_id))
                 else {
@@ -221,7 +235,8 @@ impl Books {
             let handled = effects.contains_key(&("alpha", "record", row.event_id));
             let follow_ups = follow_ups.get(&row.event_id).copied().unwrap_or(0);
             if follow_ups != u32::from(handled) {
-                let what = format!("{} has {follow_ups} follow-ups, handled: {handled}", row.event_id);
+                let what =
+                    format!("{} has {follow_ups} follow-ups, handled: {handled}", row.event_id);
                 broken(Promise::EffectivelyOnce, what);
             }
         }
@@ -303,4 +318,3 @@ impl Books {
         }
     }
 }
-

@@ -54,7 +54,12 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (store, hits) in &self.hits {
             let schedules = self.schedules.get(store).copied().unwrap_or(0);
-            writeln!(f, "{:<28}{}", format!("{store}, {schedules} schedules"), Promise::ALL.map(|promise| format!("{:>7}", promise.code())).concat())?;
+            writeln!(
+                f,
+                "{:<28}{}",
+                format!("{store}, {schedules} schedules"),
+                Promise::ALL.map(|promise| format!("{:>7}", promise.code())).concat()
+            )?;
             for point in points() {
                 let row = Promise::ALL
                     .map(|promise| hits.get(&(point, promise)).copied().unwrap_or(0))

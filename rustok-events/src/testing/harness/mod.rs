@@ -114,7 +114,12 @@ impl fmt::Display for Violation {
 #[non_exhaustive]
 pub enum ScheduleError {
     /// Promises were broken.
-    #[error("schedule {seed}: {}\nplanned: {}\nmet: {}", lines(violations), list(planned), list(met))]
+    #[error(
+        "schedule {seed}: {}\nplanned: {}\nmet: {}",
+        lines(violations),
+        list(planned),
+        list(met)
+    )]
     Broken {
         /// The schedule.
         seed: u64,

@@ -95,8 +95,7 @@ pub(super) async fn reset(db: &DatabaseConnection) -> Result<(), DbErr> {
         // `AUTOINCREMENT` counts on.
         _ => ", last_id = 0",
     };
-    let free =
-        format!("UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0{cursor}");
+    let free = format!("UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0{cursor}");
     db.execute_unprepared(&free).await?;
     for key in KEYS {
         let insert = "INSERT INTO harness_keys (event_key, version) VALUES (?, 0)";

@@ -61,11 +61,8 @@ impl World {
         let broker = MemoryTransport::new();
         let plan = Plan::new(seed);
         let violations = Arc::<Violations>::default();
-        let observer = Arc::new(OffsetsAfterResults::new(
-            db.clone(),
-            broker.clone(),
-            Arc::clone(&violations),
-        ));
+        let observer =
+            Arc::new(OffsetsAfterResults::new(db.clone(), broker.clone(), Arc::clone(&violations)));
         let transport =
             FaultyTransport::new(broker.clone(), faults.clone()).observed_by(observer.clone());
         let app = Arc::new(App::new(&plan));

@@ -11,7 +11,10 @@ use super::{
     tables::{self, WrittenRow},
     world::{World, Written},
 };
-use crate::{BoxError, DomainEvent, fault::{Draw, Process}};
+use crate::{
+    BoxError, DomainEvent,
+    fault::{Draw, Process},
+};
 
 const TENANT: Uuid = Uuid::from_u128(1);
 
@@ -23,7 +26,9 @@ pub(super) async fn write(world: Arc<World>, writer: usize) {
         match process.run(work).await {
             None => process = world.faults.process(),
             // A lost connection, a deadlock: nothing is known of it but what the ledger says.
-            Some(Err(error)) => tracing::debug!(writer, transaction, %error, "a transaction failed"),
+            Some(Err(error)) => {
+                tracing::debug!(writer, transaction, %error, "a transaction failed")
+            }
             Some(Ok(())) => {}
         }
     }
@@ -71,8 +76,11 @@ impl<'w> Transaction<'w> {
         let backend = txn.get_database_backend();
         if self.draw.chance(30) && backend == DbBackend::Postgres {
             // The transaction id is taken now; the keys come later.
-            txn.query_one_raw(sea_orm::Statement::from_string(backend, "SELECT pg_current_xact_id()"))
-                .await?;
+            txn.query_one_raw(sea_orm::Statement::from_string(
+                backend,
+                "SELECT pg_current_xact_id()",
+            ))
+            .await?;
             self.wait(6).await;
         }
         let count = 1 + self.draw.below(3);

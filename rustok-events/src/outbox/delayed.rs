@@ -1,0 +1,102 @@
+//! Events that are to be published later: kept beside the log, and moved into it when they are due.
+//!
+//! A delayed event takes its place in the order of its key when it is released. One relay at a time releases, in
+//! the order of due times.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+};
+
+use super::{
+    OutboxRecord, PublishError,
+    store::{
+        self,
+        row::{self, COLUMN_COUNT, COLUMNS},
+    },
+};
+use crate::{
+    clock::Clock,
+    sql::{self, from_micros, micros, statement, value_list, value_rows},
+};
+
+/// The most events released in one transaction.
+const BATCH: u64 = 500;
+
+/// Whether an event was delayed in this process since it was last asked.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// Whether an event was delayed in this process since the last call. Its transaction may not be committed yet.
+pub(crate) fn was_held() -> bool {
+    HELD.swap(false, Ordering::Relaxed)
+}
+
+/// Keeps an event until `due`.
+pub(super) async fn hold(
+    txn: &DatabaseTransaction,
+    record: &OutboxRecord,
+    due: DateTime<Utc>,
+) -> Result<(), PublishError> {
+    let insert = format!(
+        "INSERT INTO rustok_outbox_delayed (due_at, {COLUMNS}) VALUES {}",
+        value_rows(1, COLUMN_COUNT + 1)
+    );
+    let mut values = vec![micros(due)];
+    values.extend(row::values(record)?);
+    txn.execute_raw(statement(txn.get_database_backend(), &insert, values)).await?;
+    HELD.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// When the next delayed event is due.
+pub(crate) async fn next_due(db: &DatabaseConnection) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let backend = db.get_database_backend();
+    let sql = "SELECT MIN(due_at) AS due_at FROM rustok_outbox_delayed";
+    let row = db.query_one_raw(Statement::from_string(backend, sql)).await?;
+    let due: Option<i64> = row.map(|row| row.try_get("", "due_at")).transpose()?.flatten();
+    due.map(from_micros).transpose()
+}
+
+/// Moves due events into the log, and returns how many.
+///
+/// Where another relay is releasing, leaves it to that one: two at a time could commit in the wrong order.
+pub(crate) async fn release(db: &DatabaseConnection, clock: &Clock) -> Result<u64, PublishError> {
+    let txn = sql::begin_write(db).await?;
+    if !lock(&txn).await? {
+        txn.rollback().await?;
+        return Ok(0);
+    }
+    let backend = txn.get_database_backend();
+    let now = clock.now();
+    let select = format!(
+        "SELECT id, {COLUMNS} FROM rustok_outbox_delayed WHERE due_at <= ? ORDER BY due_at, id LIMIT {BATCH}"
+    );
+    let rows = txn.query_all_raw(statement(backend, &select, [micros(now)])).await?;
+    let events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
+    if !events.is_empty() {
+        let ids: Vec<Value> = events.iter().map(|event| event.id.into()).collect();
+        let records: Vec<OutboxRecord> = events.into_iter().map(|event| event.record).collect();
+        store::of(&txn)?.append(&txn, &records).await?;
+        let list = value_list(ids.len());
+        let delete = format!("DELETE FROM rustok_outbox_delayed WHERE id IN ({list})");
+        txn.execute_raw(statement(backend, &delete, ids)).await?;
+    }
+    txn.commit().await?;
+    Ok(rows.len() as u64)
+}
+
+/// The right to release, until the end of `txn`.
+async fn lock(txn: &DatabaseTransaction) -> Result<bool, DbErr> {
+    let backend = txn.get_database_backend();
+    if backend == DbBackend::Sqlite {
+        // One writer, and this transaction is it.
+        return Ok(true);
+    }
+    let sql = format!(
+        "SELECT name FROM rustok_outbox_meta WHERE name = 'release'{}",
+        sql::skip_locked(backend)
+    );
+    Ok(txn.query_one_raw(Statement::from_string(backend, sql)).await?.is_some())
+}
