@@ -80,3 +80,15 @@ fn events_know_nothing_of_what_carries_them() {
 fn the_transport_knows_neither_tables_nor_handlers() {
     nobody_in(&["transport"], &["sea_orm", "outbox::", "inbox::", "handler::", "relay::"]);
 }
+
+#[test]
+fn every_mutant_still_fits_the_source() {
+    for mutant in rustok_events_tests::mutants::MUTANTS {
+        let mut texts: std::collections::HashMap<&str, String> = std::collections::HashMap::new();
+        for edit in mutant.edits {
+            let read = || fs::read_to_string(library().join(edit.file)).unwrap();
+            let text = texts.entry(edit.file).or_insert_with(read);
+            *text = edit.apply(text).unwrap_or_else(|error| panic!("{}: {error}", mutant.what));
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub(super) struct Checked {
 
 /// While events are parked: what comes after one of them waits too. The rest of P6 is for consumers.
 pub(super) async fn check_parked(world: &World) -> Result<(), DbErr> {
+    world.parked_seen();
     let parked = parked_events(&world.db).await?;
     let parked: HashSet<Uuid> = parked.iter().map(|event| event.event_id.as_uuid()).collect();
     let books = Books::read(world).await?;
@@ -45,7 +46,7 @@ pub(super) async fn check(world: &World) -> Result<Checked, DbErr> {
         books.order_per_key(&broken),
         books.effectively_once(&broken),
         world.observer.seen(),
-        books.key_not_partition(deadly, &broken),
+        books.key_not_partition(deadly, &broken) + world.parked(),
     ];
     Ok(Checked { facts, events: books.written.len() as u64 })
 }

@@ -130,6 +130,14 @@ pub enum ScheduleError {
         /// What went wrong.
         met: Vec<PlannedFault>,
     },
+    /// The database does not answer: something holds what everyone waits for.
+    #[error("schedule {seed}: \n  P2 (NothingLost): the database is stuck after {after:?}")]
+    Stuck {
+        /// The schedule.
+        seed: u64,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The ledgers could not be written or read.
     #[error("schedule {seed}: the ledgers cannot be used: {source}")]
     Ledger {
@@ -173,6 +181,12 @@ impl Harness {
     /// # Errors
     /// [`ScheduleError`] names the promises that were broken and the faults that were met.
     pub async fn run(&self, seed: u64) -> Result<Report, ScheduleError> {
+        let most = self.patience * 4;
+        let run = tokio::time::timeout(most, self.run_to_the_end(seed));
+        run.await.unwrap_or(Err(ScheduleError::Stuck { seed, after: most }))
+    }
+
+    async fn run_to_the_end(&self, seed: u64) -> Result<Report, ScheduleError> {
         let started = std::time::Instant::now();
         let ledger = |source| ScheduleError::Ledger { seed, source };
         tables::reset(&self.db).await.map_err(ledger)?;

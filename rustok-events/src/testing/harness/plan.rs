@@ -104,7 +104,7 @@ impl Plan {
             let mild = if draw.chance(30) { Fate::Panics } else { Fate::Fails(times) };
             fate(&mut draw, mild);
         }
-        if draw.chance(85) {
+        if draw.chance(92) {
             for _ in 0..2 {
                 let deadly = *draw.of(&[Fate::Hopeless, Fate::Terminal]);
                 fate(&mut draw, deadly);

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) accepts: Arc<AtomicBool>,
     /// Events that the operator gave up.
     discarded: Mutex<HashSet<EventId>>,
+    /// How often parked events were looked at.
+    parked: AtomicU64,
     ticks: AtomicU64,
     history: Mutex<Vec<Written>>,
     violations: Arc<Violations>,
@@ -92,6 +94,7 @@ impl World {
             over: CancellationToken::new(),
             accepts,
             discarded: Mutex::default(),
+            parked: AtomicU64::new(0),
             ticks: AtomicU64::new(1),
             history: Mutex::default(),
             violations,
@@ -126,6 +129,16 @@ impl World {
     /// Notes that the operator gave an event up.
     pub(super) fn discard(&self, event: EventId) {
         self.discarded.lock().unwrap_or_else(PoisonError::into_inner).insert(event);
+    }
+
+    /// Notes that parked events were looked at.
+    pub(super) fn parked_seen(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often parked events were looked at.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked.load(Ordering::Relaxed)
     }
 
     fn lock_history(&self) -> MutexGuard<'_, Vec<Written>> {

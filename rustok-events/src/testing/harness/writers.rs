@@ -107,7 +107,7 @@ impl<'w> Transaction<'w> {
             ids.into_iter().for_each(|id| push(id, first_key, called));
         } else {
             for (key, fact) in keys.iter().zip(facts.collect::<Vec<_>>()) {
-                if self.world.plan.delays && self.draw.chance(30) {
+                if self.world.plan.delays && self.draw.chance(50) {
                     let later = Duration::from_millis(500 + self.draw.below(2000) as u64);
                     let at = self.world.clock.now() + later;
                     let id = bus.publish_at(txn, TENANT, None, at, fact).await?;
