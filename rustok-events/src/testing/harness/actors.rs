@@ -185,14 +185,17 @@ async fn consume(
     Ok(builder.build()?.run(process.token()).await?)
 }
 
-/// Waits until everything committed is at the broker and every group is done with it; says what is missing if that
-/// takes too long.
+/// Waits until everything committed is at the broker and every group is done with it; says what is missing once
+/// nothing has moved for so long.
 async fn drained_within(world: &World, patience: Duration) -> Result<Option<String>, DbErr> {
-    let started = Instant::now();
+    let (mut moved_at, mut was) = (Instant::now(), None);
     loop {
         let missing = missing(world).await?;
-        if missing.is_none() || started.elapsed() > patience {
+        if missing.is_none() || moved_at.elapsed() > patience {
             return Ok(missing);
+        }
+        if missing != was {
+            (moved_at, was) = (Instant::now(), missing);
         }
         tokio::time::sleep(Duration::from_millis(12)).await;
     }

@@ -166,8 +166,8 @@ impl Harness {
         Ok(Self { db, patience: Duration::from_secs(20) })
     }
 
-    /// Sets how long a schedule may take to drain once nothing fails any more; what has not arrived by then is
-    /// lost. 20 seconds unless set.
+    /// Sets how long a schedule may stand still while something has not arrived and nothing fails any more; what has
+    /// not arrived by then is lost. 20 seconds unless set. Ten times as long is the most that a schedule may take.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -181,7 +181,7 @@ impl Harness {
     /// # Errors
     /// [`ScheduleError`] names the promises that were broken and the faults that were met.
     pub async fn run(&self, seed: u64) -> Result<Report, ScheduleError> {
-        let most = self.patience * 4;
+        let most = self.patience * 10;
         let run = tokio::time::timeout(most, self.run_to_the_end(seed));
         run.await.unwrap_or(Err(ScheduleError::Stuck { seed, after: most }))
     }
