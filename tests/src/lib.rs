@@ -5,6 +5,11 @@
 mod database;
 pub mod schedules;
 
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 use std::{future::Future, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
