@@ -44,5 +44,5 @@ pub fn derive_partition_key(input: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro_attribute]
 pub fn event_handler(options: TokenStream, item: TokenStream) -> TokenStream {
-    handler::expand(options.into(), item.into()).into()
+    handler::expand(options.into(), &item.into()).into()
 }

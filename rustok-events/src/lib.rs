@@ -11,6 +11,7 @@
 //!
 //! A crate that only declares events depends on this one with `default-features = false`.
 
+pub mod catalog;
 mod check;
 mod descriptor;
 mod error;
@@ -58,6 +59,14 @@ pub use self::transport::iggy;
 
 pub mod prelude;
 
+pub use self::{
+    catalog::{Catalog, CatalogError},
+    descriptor::{EventDescriptor, Scope},
+    error::BoxError,
+    event::{DecodeError, DomainEvent, EventId, Payload},
+    key::{Key, PartitionKey},
+    version::Lineage,
+};
 #[cfg(feature = "runtime")]
 pub use self::{
     clock::Clock,
@@ -69,13 +78,6 @@ pub use self::{
     relay::{Relay, RelayConfig, RelayError},
     runtime::{EventRuntime, EventRuntimeBuilder, RuntimeError},
     transport::{EventTransport, TransportError},
-};
-pub use self::{
-    descriptor::{EventDescriptor, Scope},
-    error::BoxError,
-    event::{DecodeError, DomainEvent, EventId, Payload},
-    key::{Key, PartitionKey},
-    version::Lineage,
 };
 
 #[cfg(feature = "runtime")]

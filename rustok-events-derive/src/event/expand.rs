@@ -26,7 +26,7 @@ pub(super) fn expand(event: &Event<'_>, krate: &CratePath) -> TokenStream {
             }
         }
     });
-    let chain = event.previous.as_ref().map(|previous| chain(previous));
+    let chain = event.previous.as_ref().map(chain);
     let superseded = event.previous.as_ref().map(|previous| superseded(ident, previous));
     quote! {
         const _: () = {

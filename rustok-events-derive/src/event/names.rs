@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn of_struct(ident: &Ident, container: &Container, errors: &Errors) -> Option<Text> {
     match &container.name {
         Some((_, name)) => Some(name.clone()),
-        None => derived(ident, snake_case(ident), errors),
+        None => derived(ident, &snake_case(ident), errors),
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn of_variant(
 ) -> Option<Text> {
     match own {
         Some(name) => Some(name),
-        None => derived(variant, format!("{}.{}", prefix?, snake_case(variant)), errors),
+        None => derived(variant, &format!("{}.{}", prefix?, snake_case(variant)), errors),
     }
 }
 
@@ -68,13 +68,13 @@ pub(super) fn check_distinct<'a>(
     }
 }
 
-fn derived(ident: &Ident, name: String, errors: &Errors) -> Option<Text> {
-    if let Err(error) = value::check_name("name", &name, ident) {
+fn derived(ident: &Ident, name: &str, errors: &Errors) -> Option<Text> {
+    if let Err(error) = value::check_name("name", name, ident) {
         let message = format!("{error}; write `name = \"…\"`");
         errors.at(ident, message);
         return None;
     }
-    Some(Text::Literal(LitStr::new(&name, ident.span())))
+    Some(Text::Literal(LitStr::new(name, ident.span())))
 }
 
 /// `OrderPlaced` → `order_placed`, `HTTPServerStarted` → `http_server_started`.

@@ -1,6 +1,7 @@
 //! The test kit. Behind the feature `testing`; not for production builds.
 
+mod call;
 mod memory;
 
-pub use self::memory::MemoryTransport;
+pub use self::{call::HandlerCall, memory::MemoryTransport};
 pub use crate::fault::POINTS as FAULT_POINTS;
