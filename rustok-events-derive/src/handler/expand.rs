@@ -187,7 +187,7 @@ fn call(signature: &Signature<'_>, function: &ItemFn) -> TokenStream {
             ///
             /// # Errors
             /// What the handler answers.
-            #[allow(dead_code, unreachable_pub, clippy::future_not_send)]
+            #[allow(dead_code, unreachable_pub, clippy::future_not_send, clippy::missing_errors_doc)]
             #visibility async fn call<#(#lifetimes,)* #(#parameters),*>(
                 &self,
                 ctx: #context,
