@@ -80,9 +80,37 @@ pub use self::{
     transport::{EventTransport, TransportError},
 };
 
+/// ```
+/// # use rustok_events::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// # use uuid::Uuid;
+/// #[derive(Serialize, Deserialize, DomainEvent)]
+/// #[domain_event(stream = "commerce", topic = "orders", partition_key = order_id)]
+/// struct OrderPlaced {
+///     order_id: Uuid,
+/// }
+/// ```
+pub use rustok_events_derive::DomainEvent;
+/// ```
+/// # use rustok_events::prelude::*;
+/// #[derive(PartitionKey)]
+/// struct OrderId(u64);
+/// ```
+pub use rustok_events_derive::PartitionKey;
+/// ```
+/// # use rustok_events::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, DomainEvent)]
+/// # #[domain_event(stream = "commerce", topic = "orders", partition_key = order_id)]
+/// # struct OrderPlaced { order_id: u64 }
+/// #[event_handler(group = "search")]
+/// async fn index_order<S>(ctx: &mut HandlerContext<'_, S>, event: OrderPlaced) -> HandlerResult {
+///     println!("order {} in event {}", event.order_id, ctx.envelope().id());
+///     Ok(())
+/// }
+/// ```
 #[cfg(feature = "runtime")]
 pub use rustok_events_derive::event_handler;
-pub use rustok_events_derive::{DomainEvent, PartitionKey};
 
 /// What the macros' output names. Not for use by hand: it changes without notice.
 #[doc(hidden)]
