@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Relay, RelayConfig, RelayError, TransactionalEventBus,
-    consumer::{BuildError, ConsumerConfig, ConsumerError, ConsumerRuntimeBuilder},
+    catalog::EventSet,
+    consumer::{BuildError, ConsumerConfig, ConsumerError, ConsumerRuntimeBuilder, Coverage},
     handler::{Erased, ErasedHandler, EventHandler},
     transport::EventTransport,
 };
@@ -37,6 +38,7 @@ impl EventRuntime<()> {
             handlers: Vec::new(),
             relay: Some(RelayConfig::default()),
             consumers: ConsumerConfig::default(),
+            coverage: Coverage::default(),
         }
     }
 }
@@ -86,6 +88,7 @@ pub struct EventRuntimeBuilder<S> {
     handlers: Vec<Arc<dyn ErasedHandler<S>>>,
     relay: Option<RelayConfig>,
     consumers: ConsumerConfig,
+    coverage: Coverage,
 }
 
 impl EventRuntimeBuilder<()> {
@@ -98,6 +101,7 @@ impl EventRuntimeBuilder<()> {
             handlers: Vec::new(),
             relay: self.relay,
             consumers: self.consumers,
+            coverage: self.coverage,
         }
     }
 }
@@ -127,6 +131,20 @@ impl<S: Send + Sync + 'static> EventRuntimeBuilder<S> {
         self
     }
 
+    /// Makes events known that no handler here need take: a group that handles several events of a topic then has
+    /// to handle or to [`ignore`](Self::ignore) each known event of it. They are also checked as a
+    /// [`Catalog`](crate::Catalog) is.
+    pub fn known_events<E: EventSet>(mut self) -> Self {
+        self.coverage.known::<E>();
+        self
+    }
+
+    /// Leaves events out of a group on purpose, by their names on the wire.
+    pub fn ignore(mut self, group: &'static str, events: &[&'static str]) -> Self {
+        self.coverage.ignore(group, events);
+        self
+    }
+
     /// Sets how the consumers work.
     pub fn consumers(mut self, config: ConsumerConfig) -> Self {
         self.consumers = config;
@@ -150,6 +168,7 @@ impl<S: Send + Sync + 'static> EventRuntimeBuilder<S> {
             self.state,
             self.handlers,
             self.consumers,
+            self.coverage,
         )
         .build()?;
         Ok(EventRuntime { relay, consumers, bus })

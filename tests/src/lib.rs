@@ -63,3 +63,10 @@ pub async fn rows<T: sea_orm::TryGetableMany>(db: &DatabaseConnection, sql: &str
         .map(|row| T::try_get_many_by_index(row).expect("the columns fit"))
         .collect()
 }
+
+/// The pages whose examples are compiled.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../docs/derive.md")]
+    mod derive {}
+}

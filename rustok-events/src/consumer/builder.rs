@@ -5,10 +5,13 @@ use std::sync::Arc;
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::Semaphore;
 
-use super::{BuildError, ConsumerConfig, ConsumerRuntime, processor::Processor};
+use super::{
+    BuildError, ConsumerConfig, ConsumerRuntime, coverage::Coverage, processor::Processor,
+};
 use crate::{
-    EventDescriptor, TransactionalEventBus,
-    handler::{Erased, ErasedHandler, EventHandler},
+    Catalog, TransactionalEventBus,
+    catalog::EventSet,
+    handler::{Erased, ErasedHandler, EventHandler, HandlerSpec},
     transport::{EventTransport, TopicName, TopicSpec},
 };
 
@@ -20,6 +23,7 @@ pub struct ConsumerRuntimeBuilder<S> {
     state: Arc<S>,
     handlers: Vec<Arc<dyn ErasedHandler<S>>>,
     config: ConsumerConfig,
+    coverage: Coverage,
 }
 
 impl ConsumerRuntimeBuilder<()> {
@@ -30,6 +34,7 @@ impl ConsumerRuntimeBuilder<()> {
             state: Arc::new(()),
             handlers: Vec::new(),
             config: ConsumerConfig::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -41,6 +46,7 @@ impl ConsumerRuntimeBuilder<()> {
             state: Arc::new(state),
             handlers: Vec::new(),
             config: self.config,
+            coverage: self.coverage,
         }
     }
 }
@@ -52,13 +58,28 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
         state: Arc<S>,
         handlers: Vec<Arc<dyn ErasedHandler<S>>>,
         config: ConsumerConfig,
+        coverage: Coverage,
     ) -> Self {
-        Self { db, transport, state, handlers, config }
+        Self { db, transport, state, handlers, config, coverage }
     }
 
     /// Adds a handler.
     pub fn handler<H: EventHandler<S>>(mut self, handler: H) -> Self {
         self.handlers.push(Arc::new(Erased(handler)));
+        self
+    }
+
+    /// Makes events known that no handler here need take: a group that handles several events of a topic then has
+    /// to handle or to [`ignore`](Self::ignore) each known event of it. They are also checked as a
+    /// [`Catalog`](crate::Catalog) is.
+    pub fn known_events<E: EventSet>(mut self) -> Self {
+        self.coverage.known::<E>();
+        self
+    }
+
+    /// Leaves events out of a group on purpose, by their names on the wire.
+    pub fn ignore(mut self, group: &'static str, events: &[&'static str]) -> Self {
+        self.coverage.ignore(group, events);
         self
     }
 
@@ -74,7 +95,10 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
     /// [`BuildError`] names what does not.
     pub fn build(self) -> Result<ConsumerRuntime<S>, BuildError> {
         check_names(&self.handlers)?;
-        let topics = topics(self.handlers.iter().flat_map(|handler| handler.spec().descriptors))?;
+        let specs: Vec<_> = self.handlers.iter().map(|handler| handler.spec()).collect();
+        let catalog = self.coverage.catalog(&specs)?;
+        self.coverage.check(&specs, &catalog)?;
+        let topics = topics(&specs, &catalog);
         let bus = TransactionalEventBus::new()
             .with_codec(self.config.codec)
             .with_clock(self.config.clock.clone());
@@ -119,37 +143,19 @@ fn check_names<S>(handlers: &[Arc<dyn ErasedHandler<S>>]) -> Result<(), BuildErr
     Ok(())
 }
 
-/// The topics that events lie in. Two events of one topic must agree on its partition count.
-fn topics(
-    descriptors: impl Iterator<Item = &'static EventDescriptor>,
-) -> Result<Vec<TopicSpec>, BuildError> {
-    let mut topics: Vec<(TopicSpec, &'static EventDescriptor)> = Vec::new();
-    for descriptor in descriptors {
-        let name = TopicName::new(descriptor.stream, descriptor.topic);
-        match topics.iter_mut().find(|(spec, _)| spec.name == name) {
-            None => {
-                let partitions = descriptor.partitions;
-                topics.push((TopicSpec { name, partitions }, descriptor));
-            }
-            Some((spec, first)) => match (spec.partitions, descriptor.partitions) {
-                (Some(first_count), Some(second_count)) if first_count != second_count => {
-                    return Err(BuildError::PartitionMismatch {
-                        topic: name,
-                        first: first.declared_by,
-                        first_count,
-                        second: descriptor.declared_by,
-                        second_count,
-                    });
-                }
-                (None, Some(_)) => {
-                    spec.partitions = descriptor.partitions;
-                    *first = descriptor;
-                }
-                _ => {}
-            },
-        }
-    }
-    Ok(topics.into_iter().map(|(spec, _)| spec).collect())
+/// The topics that handlers read, with the partition counts that any known event declares for them.
+fn topics(handlers: &[HandlerSpec], catalog: &Catalog) -> Vec<TopicSpec> {
+    catalog
+        .topics()
+        .into_iter()
+        .filter(|(stream, topic, _)| {
+            handlers.iter().any(|handler| (handler.stream, handler.topic) == (*stream, *topic))
+        })
+        .map(|(stream, topic, partitions)| TopicSpec {
+            name: TopicName::new(stream, topic),
+            partitions,
+        })
+        .collect()
 }
 
 type Grouped<S> = Vec<(&'static str, TopicName, Vec<Arc<dyn ErasedHandler<S>>>)>;

@@ -10,6 +10,7 @@
 
 mod builder;
 mod config;
+mod coverage;
 mod error;
 mod member;
 mod message;
@@ -21,6 +22,7 @@ use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::coverage::Coverage;
 pub use self::{
     builder::ConsumerRuntimeBuilder,
     config::ConsumerConfig,

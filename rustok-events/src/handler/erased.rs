@@ -6,7 +6,10 @@ use futures::FutureExt;
 use sea_orm::DatabaseTransaction;
 
 use super::{Delivered, EventHandler, HandlerContext, HandlerInput, HandlerMode, HandlerOptions};
-use crate::{DomainEvent, EventDescriptor, outbox::TransactionalEventBus, transport::BoxFuture};
+use crate::{
+    DomainEvent, EventDescriptor, catalog::EventData, outbox::TransactionalEventBus,
+    transport::BoxFuture,
+};
 
 /// What is known of a handler without calling it.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +20,7 @@ pub(crate) struct HandlerSpec {
     pub(crate) stream: &'static str,
     pub(crate) topic: &'static str,
     pub(crate) descriptors: &'static [EventDescriptor],
+    pub(crate) event: EventData,
     /// Runs inside the inbox transaction.
     pub(crate) inbox: bool,
     /// Takes several events at once.
@@ -87,6 +91,7 @@ where
             stream: Event::<H, S>::STREAM,
             topic: Event::<H, S>::TOPIC,
             descriptors: Event::<H, S>::DESCRIPTORS,
+            event: EventData::of::<Event<H, S>>(),
             inbox: H::Mode::INBOX,
             batch: H::Input::BATCH,
         }

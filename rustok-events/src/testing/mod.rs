@@ -1,11 +1,13 @@
 //! The test kit. Behind the feature `testing`; not for production builds.
 
+mod call;
 pub mod conformance;
 mod faulty;
 pub mod harness;
 mod memory;
 
 pub use self::{
+    call::HandlerCall,
     faulty::{AcknowledgeObserver, FaultyTransport},
     memory::MemoryTransport,
 };
