@@ -110,7 +110,7 @@ pub(super) async fn a_member_resumes_after_what_was_stored(bench: &Bench) -> Out
     }
     done(&consumer, 3, 0).await?;
     drop(consumer);
-    crashing.disconnect().await.said("leaving")?;
+    crashing.shutdown().await.said("leaving")?;
 
     let reading = bench.client().await?;
     let mut consumer = bench.member(&reading).await?;
@@ -132,7 +132,7 @@ pub(super) async fn what_was_not_stored_comes_again_at_another_member(bench: &Be
         lost.insert(number(&next(&mut consumer).await?.message)?);
     }
     drop(consumer);
-    crashing.disconnect().await.said("leaving")?;
+    crashing.shutdown().await.said("leaving")?;
     let reading = bench.client().await?;
     let mut consumer = bench.member(&reading).await?;
     let mut again = BTreeSet::new();
