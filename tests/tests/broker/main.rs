@@ -10,3 +10,4 @@ mod kill;
 mod retention;
 mod sdk;
 mod tail;
+mod throughput;
