@@ -83,6 +83,7 @@ impl Link {
     /// Whether the broker accepts the log-in; `None` while that is not known.
     pub(super) fn is_logged_in(&self) -> Option<bool> {
         match &*self.current.borrow() {
+            _ if self.closed.is_cancelled() => None,
             State::Up(connection) if connection.is_alive() => Some(true),
             State::Refused { .. } => Some(false),
             State::Up(_) | State::Down(_) => None,
