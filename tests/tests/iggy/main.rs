@@ -8,11 +8,13 @@ mod connector;
 mod consuming;
 mod embedding;
 mod health;
+mod idle;
 mod proxy;
 mod publishing;
 mod replay;
 mod road;
 mod stream;
+mod tls;
 mod traps;
 
 use broker::Broker;
