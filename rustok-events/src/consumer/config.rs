@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Clock, Codec, transport::StartFrom};
+use crate::{Clock, Codec, fault::Faults, transport::StartFrom};
 
 /// How consumers work.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct ConsumerConfig {
     pub codec: Codec,
     /// The clock.
     pub clock: Clock,
+    pub(crate) faults: Faults,
 }
 
 impl Default for ConsumerConfig {
@@ -34,6 +35,17 @@ impl Default for ConsumerConfig {
             start_from: StartFrom::Beginning,
             codec: Codec::Json,
             clock: Clock::system(),
+            faults: Faults::default(),
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl ConsumerConfig {
+    /// Sets what goes wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
     }
 }

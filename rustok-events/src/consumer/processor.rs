@@ -15,7 +15,6 @@ use crate::{
     EventId, TransactionalEventBus,
     backoff::Backoff,
     dead_letter::{self as held, Holder, Reason},
-    fault,
     handler::{Delivered, ErasedHandler, Failure, HandlerSpec, Invocation, OnDeadLetter},
     inbox::{self, Outcome},
     outbox::wake,
@@ -341,9 +340,9 @@ impl<S: Send + Sync + 'static> Processor<S> {
             }
             return Err(failed);
         }
-        fault::point("consumer.commit.before").await;
+        self.config.faults.database("consumer.commit.before").await?;
         txn.commit().await?;
-        fault::point("consumer.commit.after").await;
+        self.config.faults.database("consumer.commit.after").await?;
         if published.load(Ordering::Relaxed) {
             wake::notify();
         }
