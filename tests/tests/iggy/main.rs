@@ -8,7 +8,6 @@ mod connector;
 mod consuming;
 mod embedding;
 mod health;
-mod idle;
 mod proxy;
 mod publishing;
 mod replay;
