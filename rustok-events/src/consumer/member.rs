@@ -156,7 +156,18 @@ impl<S: Send + Sync + 'static> Member<S> {
         self.busy.remove(&done.partition);
         if let Some(offset) = done.offset {
             self.config.faults.broker("consumer.acknowledge.before").await?;
-            subscription.acknowledge(done.partition, offset).await?;
+            match subscription.acknowledge(done.partition, offset).await {
+                // Its work is another member's now, and done again there. The other partitions go on: a new membership
+                // would take theirs from other members in turn.
+                Err(TransportError::LostOwnership { partition, .. }) => {
+                    tracing::info!(
+                        group = self.processor.group, topic = %self.processor.topic, partition,
+                        "a partition went to another member"
+                    );
+                    self.waiting.remove(&partition);
+                }
+                acknowledged => acknowledged?,
+            }
             self.config.faults.broker("consumer.acknowledge.after").await?;
         }
         done.result
