@@ -1,11 +1,13 @@
 //! From handlers to consumers: grouped, checked, ready to run.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{DatabaseConnection, DbBackend};
-use tokio::sync::Semaphore;
+use sea_orm::DatabaseConnection;
 
-use super::{BuildError, ConsumerConfig, ConsumerRuntime, processor::Processor};
+use super::{
+    BuildError, ConsumerConfig, ConsumerRuntime, breaker::Breaker, call::Surroundings,
+    middleware::Middleware, processor::Processor, transaction::Writer,
+};
 use crate::{
     EventDescriptor, TransactionalEventBus,
     handler::{Erased, ErasedHandler, EventHandler},
@@ -16,19 +18,26 @@ use crate::{
 #[must_use = "nothing is handled until the runtime is built and run"]
 pub struct ConsumerRuntimeBuilder<S> {
     db: DatabaseConnection,
-    transport: Arc<dyn EventTransport>,
+    transport: Option<Arc<dyn EventTransport>>,
     state: Arc<S>,
     handlers: Vec<Arc<dyn ErasedHandler<S>>>,
+    middleware: Vec<Arc<dyn Middleware>>,
+    concurrency: HashMap<String, usize>,
     config: ConsumerConfig,
 }
 
 impl ConsumerRuntimeBuilder<()> {
-    pub(crate) fn new(db: DatabaseConnection, transport: Arc<dyn EventTransport>) -> Self {
+    pub(crate) fn new(
+        db: DatabaseConnection,
+        transport: Option<Arc<dyn EventTransport>>,
+    ) -> Self {
         Self {
             db,
             transport,
             state: Arc::new(()),
             handlers: Vec::new(),
+            middleware: Vec::new(),
+            concurrency: HashMap::new(),
             config: ConsumerConfig::default(),
         }
     }
@@ -40,25 +49,36 @@ impl ConsumerRuntimeBuilder<()> {
             transport: self.transport,
             state: Arc::new(state),
             handlers: Vec::new(),
+            middleware: self.middleware,
+            concurrency: self.concurrency,
             config: self.config,
         }
     }
 }
 
 impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
-    pub(crate) fn from_parts(
-        db: DatabaseConnection,
-        transport: Arc<dyn EventTransport>,
-        state: Arc<S>,
-        handlers: Vec<Arc<dyn ErasedHandler<S>>>,
-        config: ConsumerConfig,
-    ) -> Self {
-        Self { db, transport, state, handlers, config }
+    /// Sets the transport.
+    pub(crate) fn transport(mut self, transport: Arc<dyn EventTransport>) -> Self {
+        self.transport = Some(transport);
+        self
     }
 
     /// Adds a handler.
     pub fn handler<H: EventHandler<S>>(mut self, handler: H) -> Self {
         self.handlers.push(Arc::new(Erased(handler)));
+        self
+    }
+
+    /// Wraps every call of every handler; the first added is the outermost.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Sets how many members of `group` run here on each of its topics, instead of
+    /// [`ConsumerConfig::concurrency`].
+    pub fn concurrency(mut self, group: impl Into<String>, members: usize) -> Self {
+        self.concurrency.insert(group.into(), members);
         self
     }
 
@@ -73,33 +93,46 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
     /// # Errors
     /// [`BuildError`] names what does not.
     pub fn build(self) -> Result<ConsumerRuntime<S>, BuildError> {
+        let transport = self.transport.ok_or(BuildError::NoTransport)?;
         check_names(&self.handlers)?;
         let topics = topics(self.handlers.iter().flat_map(|handler| handler.spec().descriptors))?;
         let bus = TransactionalEventBus::new()
             .with_codec(self.config.codec)
             .with_clock(self.config.clock.clone());
-        // SQLite has one writer: queueing here is fair, queueing in its busy handler is not.
-        let writers = match self.db.get_database_backend() {
-            DbBackend::Sqlite => 1,
-            _ => Semaphore::MAX_PERMITS,
+        let writer = Arc::new(Writer::new(self.db));
+        let surroundings = Surroundings {
+            middleware: self.middleware.into(),
+            timeout: self.config.handler_timeout,
         };
-        let writers = Arc::new(Semaphore::new(writers));
+        let mut breakers: HashMap<&'static str, Arc<Breaker>> = HashMap::new();
         let processors = by_group_and_topic(self.handlers)
             .into_iter()
             .map(|(group, topic, handlers)| {
+                let breaker = breakers
+                    .entry(group)
+                    .or_insert_with(|| Arc::new(Breaker::new(group, &self.config)));
                 Arc::new(Processor {
-                    db: self.db.clone(),
+                    writer: Arc::clone(&writer),
                     bus: bus.clone(),
                     state: Arc::clone(&self.state),
                     group,
                     topic,
                     handlers,
-                    writers: Arc::clone(&writers),
+                    surroundings: surroundings.clone(),
+                    breaker: Arc::clone(breaker),
                     config: self.config.clone(),
                 })
             })
             .collect();
-        Ok(ConsumerRuntime { processors, topics, transport: self.transport, config: self.config })
+        Ok(ConsumerRuntime {
+            processors,
+            topics,
+            writer,
+            bus,
+            transport,
+            config: self.config,
+            concurrency: self.concurrency,
+        })
     }
 }
 

@@ -67,6 +67,22 @@ pub enum ConsumerError {
         "the inbox cannot be used: {0} (do the tables exist? `Migrator::up(&db, None)` creates them)"
     )]
     Database(#[from] DbErr),
+    /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
+    #[error("message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}")]
+    Unreadable {
+        /// Why, as a short and stable code.
+        code: &'static str,
+        /// The group.
+        group: &'static str,
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Its place on the partition.
+        offset: u64,
+        /// Why.
+        error: String,
+    },
     /// A consumer ended in a way it never should.
     #[error("a consumer crashed: {0}")]
     Crashed(#[source] BoxError),
@@ -78,6 +94,7 @@ impl ConsumerError {
         match self {
             Self::Transport(error) => error.code(),
             Self::Database(_) => "database",
+            Self::Unreadable { code, .. } => code,
             Self::Crashed(_) => "crashed",
         }
     }

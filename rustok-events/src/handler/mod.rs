@@ -2,13 +2,18 @@
 
 mod context;
 mod erased;
+mod failure;
 mod input;
 mod result;
 
 use std::{future::Future, time::Duration};
 
-pub(crate) use self::erased::{Erased, ErasedHandler, Failure, HandlerSpec};
+pub(crate) use self::{
+    erased::{Erased, ErasedHandler, HandlerSpec},
+    failure::FailureClass,
+};
 pub use self::{
+    failure::Failure,
     context::{Detached, DetachedContext, HandlerContext, HandlerMode, Transactional},
     input::{Batch, HandlerInput},
     result::{HandlerError, HandlerResult, Terminal},
