@@ -1,1 +1,48 @@
-//! The macros of `rustok-events`. Use them through that crate's re-exports.
+//! The macros of `rustok-events`. Use them through that crate's re-exports; `docs/derive.md` is their reference.
+//!
+//! Each macro has one way through it: parse the options against a table, build a model, check it, expand it. What
+//! comes out is constants and one call into generic code of the runtime crate.
+
+mod crate_path;
+mod errors;
+mod event;
+mod handler;
+mod key;
+mod options;
+mod suggest;
+mod value;
+
+use proc_macro::TokenStream;
+
+/// Declares a struct, or each variant of an enum, as a domain event.
+///
+/// ```ignore
+/// #[derive(Serialize, Deserialize, DomainEvent)]
+/// #[domain_event(stream = "commerce", topic = "orders", partition_key = order_id)]
+/// pub struct OrderPlaced {
+///     pub order_id: Uuid,
+/// }
+/// ```
+#[proc_macro_derive(DomainEvent, attributes(domain_event))]
+pub fn derive_domain_event(input: TokenStream) -> TokenStream {
+    event::derive(input.into()).into()
+}
+
+/// Makes a newtype a partition key: its bytes are those of its only field.
+#[proc_macro_derive(PartitionKey, attributes(partition_key))]
+pub fn derive_partition_key(input: TokenStream) -> TokenStream {
+    key::derive(input.into()).into()
+}
+
+/// Makes a free async function a handler of a consumer group: a unit struct of the function's name.
+///
+/// ```ignore
+/// #[event_handler(group = "search")]
+/// async fn index_order(ctx: &mut HandlerContext<'_, App>, event: OrderPlaced) -> HandlerResult {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn event_handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    handler::expand(options.into(), item.into()).into()
+}

@@ -1,6 +1,37 @@
 //! The items that generated code names.
 
 pub use core::{
+    concat,
+    marker::{Send, Sync},
+    module_path,
     option::Option::{self, None, Some},
+    primitive::{str, u8, u32},
     result::Result::{self, Err, Ok},
 };
+pub use std::borrow::Cow;
+
+pub use serde::{Serialize, de::DeserializeOwned};
+
+#[cfg(feature = "runtime")]
+pub use self::handlers::*;
+pub use crate::{
+    BoxError, DecodeError, DomainEvent, EventDescriptor, Key, Lineage, PartitionKey, Payload,
+    Scope,
+    key::{KeyType, NoKeyType, key_type},
+    version::{Newest, decode_version, validate},
+};
+
+#[cfg(feature = "runtime")]
+mod handlers {
+    pub use core::{clone::Clone, fmt::Debug, future::Future, marker::Copy, time::Duration};
+
+    pub use crate::handler::{
+        Answer, Detached, DetachedContext, EventHandler, HandlerContext, HandlerInput,
+        HandlerOptions, HandlerResult, OnDeadLetter, RetryPolicy, Transactional, answer,
+    };
+}
+
+/// Checks at compile time.
+pub mod check {
+    pub use crate::check::{distinct, follows, name, number};
+}

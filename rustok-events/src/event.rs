@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::{BoxError, EventDescriptor, Key};
+use crate::{BoxError, EventDescriptor, Key, Lineage};
 
 /// An event of the domain: a typed payload that knows its stream, its topic and its key.
 ///
@@ -23,6 +23,11 @@ pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TOPIC: &'static str;
     /// The event types: one for a struct, one per variant for an enum.
     const DESCRIPTORS: &'static [EventDescriptor];
+    /// The event types of this version and of the versions before it that can be read.
+    const LINEAGE: Lineage = Lineage::first(Self::DESCRIPTORS);
+    /// The type that declares this one as its `previous` version: an event with a successor is read, and
+    /// publishing it does not compile.
+    const SUPERSEDED_BY: Option<&'static str> = None;
 
     /// The event type of this value.
     fn descriptor(&self) -> &'static EventDescriptor;
@@ -135,6 +140,15 @@ pub(crate) fn decode_current<E: DomainEvent, P: Payload>(
         version,
         source,
     })?;
+    check_decoded(event, name, version)
+}
+
+/// Checks that an event is what its envelope says, and valid.
+pub(crate) fn check_decoded<E: DomainEvent>(
+    event: E,
+    name: &str,
+    version: u32,
+) -> Result<E, DecodeError> {
     if event.descriptor().name != name {
         return Err(DecodeError::Malformed {
             name: name.to_owned(),

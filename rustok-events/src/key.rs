@@ -4,7 +4,9 @@
 //! and pinned by golden vectors. A UUID is its lower-case hyphenated form, an integer its decimal form, a string
 //! itself; the parts of a tuple are joined by `|`, with `|` and `\` inside a part escaped by `\`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, marker::PhantomData};
+
+use crate::check::Text;
 
 /// The key of one event, as its [`DomainEvent`](crate::DomainEvent) gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,29 +39,41 @@ impl<'a> Key<'a> {
     note = "for an event whose order does not matter write `partition_key = none`; to keep a tenant's events in order write `partition_key = tenant`"
 )]
 pub trait PartitionKey {
+    /// How the bytes are made, in a word: `uuid`, `integer`, `string`, `(uuid, string)`. Two versions of an event
+    /// whose keys differ in it do not keep a key's order, which [`Catalog`](crate::Catalog) reports.
+    const KIND: &'static str = "custom";
+
     /// The key's bytes: equal for equal keys, stable across releases. 1 to 255 bytes, checked at publish.
     fn encode(&self) -> Cow<'_, [u8]>;
 }
 
 impl PartitionKey for uuid::Uuid {
+    const KIND: &'static str = "uuid";
+
     fn encode(&self) -> Cow<'_, [u8]> {
         Cow::Owned(self.to_string().into_bytes())
     }
 }
 
 impl PartitionKey for str {
+    const KIND: &'static str = "string";
+
     fn encode(&self) -> Cow<'_, [u8]> {
         Cow::Borrowed(self.as_bytes())
     }
 }
 
 impl PartitionKey for String {
+    const KIND: &'static str = "string";
+
     fn encode(&self) -> Cow<'_, [u8]> {
         Cow::Borrowed(self.as_bytes())
     }
 }
 
 impl<K: PartitionKey + ?Sized> PartitionKey for &K {
+    const KIND: &'static str = K::KIND;
+
     fn encode(&self) -> Cow<'_, [u8]> {
         K::encode(self)
     }
@@ -68,6 +82,8 @@ impl<K: PartitionKey + ?Sized> PartitionKey for &K {
 macro_rules! integer_keys {
     ($($int:ty),*) => {$(
         impl PartitionKey for $int {
+            const KIND: &'static str = "integer";
+
             fn encode(&self) -> Cow<'_, [u8]> {
                 Cow::Owned(self.to_string().into_bytes())
             }
@@ -89,6 +105,8 @@ fn push_part(key: &mut Vec<u8>, part: &[u8]) {
 macro_rules! tuple_keys {
     ($($name:ident: $index:tt),+) => {
         impl<$($name: PartitionKey),+> PartitionKey for ($($name,)+) {
+            const KIND: &'static str = KindOf::<Self>::TUPLE.as_str();
+
             fn encode(&self) -> Cow<'_, [u8]> {
                 let mut key = Vec::new();
                 $(
@@ -104,3 +122,37 @@ macro_rules! tuple_keys {
 }
 tuple_keys!(A: 0, B: 1);
 tuple_keys!(A: 0, B: 1, C: 2);
+
+/// The kind of a tuple, put together at compile time.
+struct KindOf<T>(PhantomData<T>);
+
+impl<A: PartitionKey, B: PartitionKey> KindOf<(A, B)> {
+    const TUPLE: Text<128> = Text::of(&["(", A::KIND, ", ", B::KIND, ")"]);
+}
+
+impl<A: PartitionKey, B: PartitionKey, C: PartitionKey> KindOf<(A, B, C)> {
+    const TUPLE: Text<128> = Text::of(&["(", A::KIND, ", ", B::KIND, ", ", C::KIND, ")"]);
+}
+
+/// The [`KIND`](PartitionKey::KIND) of a type, or nothing for a type that is no key: that is told where the key is
+/// made, once.
+#[derive(Debug)]
+pub struct KeyType<K: ?Sized>(PhantomData<K>);
+
+impl<K: PartitionKey + ?Sized> KeyType<K> {
+    /// The kind.
+    pub const NAME: &'static str = K::KIND;
+}
+
+/// What [`KeyType`] says of a type that is no key.
+pub trait NoKeyType {
+    /// Nothing.
+    const NAME: &'static str = "";
+}
+
+impl<K: ?Sized> NoKeyType for KeyType<K> {}
+
+/// The kind of a key inside a field.
+pub const fn key_type<T, K: PartitionKey + ?Sized>(_: fn(&T) -> &K) -> &'static str {
+    K::KIND
+}

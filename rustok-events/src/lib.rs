@@ -11,12 +11,14 @@
 //!
 //! A crate that only declares events depends on this one with `default-features = false`.
 
+mod check;
 mod descriptor;
 mod error;
 mod event;
 #[cfg(feature = "runtime")]
 mod fault;
 mod key;
+mod version;
 
 #[cfg(feature = "runtime")]
 mod backoff;
@@ -77,7 +79,12 @@ pub use self::{
     error::BoxError,
     event::{DecodeError, DomainEvent, EventId, Payload},
     key::{Key, PartitionKey},
+    version::Lineage,
 };
+
+#[cfg(feature = "runtime")]
+pub use rustok_events_derive::event_handler;
+pub use rustok_events_derive::{DomainEvent, PartitionKey};
 
 /// What the macros' output names. Not for use by hand: it changes without notice.
 #[doc(hidden)]

@@ -3,6 +3,6 @@
 #[cfg(feature = "runtime")]
 pub use crate::{
     Batch, DetachedContext, Envelope, EventHandler, HandlerContext, HandlerError, HandlerResult,
-    OutboxTransaction, PublishError, TransactionalEventBus, handler::Terminal,
+    OutboxTransaction, PublishError, TransactionalEventBus, event_handler, handler::Terminal,
 };
 pub use crate::{DomainEvent, EventDescriptor, EventId, Key, PartitionKey};

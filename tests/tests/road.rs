@@ -1,6 +1,7 @@
 //! The road of an event, from the transaction to the handler, on every database and a broker in memory.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -279,7 +280,11 @@ async fn a_delayed_event_is_published_when_it_is_due(database) {
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default().clock(clock.clone()));
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
-    let numbers = || published(&transport);
+    // A lease that runs out under a page at hand repeats it: what counts is when each came first.
+    let numbers = || {
+        let mut seen = HashSet::new();
+        published(&transport).into_iter().filter(|number| seen.insert(*number)).collect::<Vec<_>>()
+    };
     eventually(|| async { numbers() == [3] }).await;
     clock.advance(Duration::from_secs(599));
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -16,7 +16,7 @@ pub use self::{
     failure::Failure,
     context::{Detached, DetachedContext, HandlerContext, HandlerMode, Transactional},
     input::{Batch, HandlerInput},
-    result::{HandlerError, HandlerResult, Terminal},
+    result::{Answer, HandlerError, HandlerResult, Terminal, answer},
 };
 pub use self::{erased::Invocation, input::Delivered};
 
@@ -103,6 +103,61 @@ impl RetryPolicy {
     /// Five attempts, from 100 ms to 30 s apart.
     pub const fn new() -> Self {
         Self { attempts: 5, min: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+
+    /// Sets how many times the handler is called, at least 1.
+    ///
+    /// # Panics
+    /// If `attempts` is 0; in a constant that is a compile error.
+    #[must_use]
+    #[track_caller]
+    pub const fn attempts(mut self, attempts: u32) -> Self {
+        assert!(attempts > 0, "`attempts` is 0: a handler is called at least once");
+        self.attempts = attempts;
+        self
+    }
+
+    /// Sets the pause after the first failure.
+    ///
+    /// # Panics
+    /// If it is longer than the longest pause; in a constant that is a compile error.
+    #[must_use]
+    #[track_caller]
+    pub const fn min(mut self, min: Duration) -> Self {
+        self.min = min;
+        self.checked()
+    }
+
+    /// Sets the longest pause.
+    ///
+    /// # Panics
+    /// If it is shorter than the pause after the first failure; in a constant that is a compile error.
+    #[must_use]
+    #[track_caller]
+    pub const fn max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self.checked()
+    }
+
+    /// Sets both pauses.
+    ///
+    /// # Panics
+    /// If `min` is longer than `max`; in a constant that is a compile error.
+    #[must_use]
+    #[track_caller]
+    pub const fn between(mut self, min: Duration, max: Duration) -> Self {
+        self.min = min;
+        self.max = max;
+        self.checked()
+    }
+
+    #[track_caller]
+    const fn checked(self) -> Self {
+        assert!(
+            self.min.as_nanos() <= self.max.as_nanos(),
+            "`min` is longer than `max`: give both (the defaults are 100 ms and 30 s)"
+        );
+        self
     }
 }
 

@@ -75,3 +75,27 @@ impl<T, E: Into<BoxError>> Terminal<T> for Result<T, E> {
         self.map_err(HandlerError::terminal)
     }
 }
+
+/// What a handler's function returns: [`HandlerResult`], as the compiler explains it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `HandlerResult`, not `{Self}`",
+    label = "not a `HandlerResult`",
+    note = "write `-> HandlerResult`: `?` turns any error into one that is retried, `.terminal()?` into one that is not"
+)]
+pub trait Answer {
+    /// The answer.
+    fn into_result(self) -> HandlerResult;
+}
+
+impl Answer for HandlerResult {
+    fn into_result(self) -> HandlerResult {
+        self
+    }
+}
+
+/// What a handler's function returned.
+#[doc(hidden)]
+pub fn answer<A: Answer>(answer: A) -> HandlerResult {
+    answer.into_result()
+}

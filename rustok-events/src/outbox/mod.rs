@@ -7,6 +7,7 @@
 mod bus;
 pub(crate) mod delayed;
 mod error;
+pub(crate) mod parked;
 mod record;
 pub(crate) mod store;
 mod transaction;
@@ -15,6 +16,7 @@ pub(crate) mod wake;
 pub use self::{
     bus::{EventBuilder, Publishing, PublishingAll, TransactionalEventBus},
     error::{CommitError, PublishError},
+    parked::{ParkedEvent, discard_parked, parked_events, retry_parked},
     store::Unsupported,
     transaction::OutboxTransaction,
 };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use twox_hash::XxHash3_128 as Xxh3Hash128;
 use uuid::Uuid;
@@ -25,7 +26,7 @@ pub(crate) struct OutboxRecord {
     pub(crate) meta: EventMeta,
     /// The declared partition count, so that a relay that does not know the type can provision its topic.
     pub(crate) partitions: Option<u32>,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
 }
 
 /// What the publisher says of an event besides the event.
@@ -49,6 +50,7 @@ impl OutboxRecord {
         codec: Codec,
         clock: &Clock,
     ) -> Result<Self, PublishError> {
+        const { crate::version::assert_newest::<E>() };
         let descriptor = event.descriptor();
         let name = descriptor.name;
         event.validate_event().map_err(|source| PublishError::Invalid { name, source })?;
@@ -88,7 +90,7 @@ impl OutboxRecord {
                 attempt: 1,
             },
             partitions: descriptor.partitions,
-            payload,
+            payload: payload.into(),
         })
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
 use crate::{
     outbox::StoredEvent,
     partition,
@@ -12,14 +10,14 @@ use crate::{
 
 /// Events for one partition, in order.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Batch<'e> {
     pub(super) topic: TopicName,
     pub(super) partition: u32,
-    pub(super) messages: Vec<OutgoingMessage>,
+    pub(super) events: Vec<&'e StoredEvent>,
 }
 
-/// The topics that the events of a page lie in, each with the count its events declare.
-pub(super) fn topics<'e>(events: impl Iterator<Item = &'e StoredEvent>) -> Vec<TopicSpec> {
+/// The topics that events lie in, each with the count its events declare.
+pub(super) fn topics(events: &[&StoredEvent]) -> Vec<TopicSpec> {
     let mut topics: Vec<TopicSpec> = Vec::new();
     for event in events {
         let meta = &event.record.meta;
@@ -36,14 +34,14 @@ pub(super) fn topics<'e>(events: impl Iterator<Item = &'e StoredEvent>) -> Vec<T
     topics
 }
 
-/// Groups events by partition. `partitions` gives each topic's count. The payloads are moved out of the events.
+/// Groups events by partition. `partitions` gives each topic's count.
 pub(super) fn group<'e>(
-    events: impl Iterator<Item = &'e mut StoredEvent>,
+    events: &[&'e StoredEvent],
     partitions: &HashMap<TopicName, u32>,
-) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
+) -> Vec<Batch<'e>> {
+    let mut batches: Vec<Batch<'e>> = Vec::new();
     let mut places: HashMap<(TopicName, u32), usize> = HashMap::new();
-    for event in events {
+    for &event in events {
         let meta = &event.record.meta;
         let topic = TopicName::new(meta.stream.clone(), meta.topic.clone());
         let count = partitions.get(&topic).copied().unwrap_or(1);
@@ -51,14 +49,19 @@ pub(super) fn group<'e>(
         let partition =
             partition::of(meta.key.as_deref().unwrap_or_else(|| meta.id.as_bytes()), count);
         let place = *places.entry((topic.clone(), partition)).or_insert_with(|| {
-            batches.push(Batch { topic, partition, messages: Vec::new() });
+            batches.push(Batch { topic, partition, events: Vec::new() });
             batches.len() - 1
         });
-        batches[place].messages.push(OutgoingMessage {
-            id: meta.id,
-            headers: meta.to_wire(),
-            payload: Bytes::from(std::mem::take(&mut event.record.payload)),
-        });
+        batches[place].events.push(event);
     }
     batches
+}
+
+/// An event as the broker is given it: the stored bytes as they are.
+pub(super) fn message(event: &StoredEvent) -> OutgoingMessage {
+    OutgoingMessage {
+        id: event.record.meta.id,
+        headers: event.record.meta.to_wire(),
+        payload: event.record.payload.clone(),
+    }
 }

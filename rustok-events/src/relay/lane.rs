@@ -9,25 +9,28 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{RelayConfig, RelayError, batches};
+use super::{RelayConfig, RelayError, parking::Parking, sender::Sender};
 use crate::{
     backoff::Backoff,
     fault,
     outbox::{
-        Lease, Page, store,
+        Lease, Page, StoredEvent,
+        parked::{self, Parked},
+        store,
         wake::{self, Commits},
     },
-    transport::{EventTransport, TopicName, TransportError},
+    transport::EventTransport,
 };
 
 pub(super) struct Lane {
     db: DatabaseConnection,
-    transport: Arc<dyn EventTransport>,
+    sender: Sender,
     config: RelayConfig,
     leases: watch::Receiver<Vec<Lease>>,
     number: usize,
     turn: usize,
-    partitions: HashMap<TopicName, u32>,
+    parking: Parking,
+    parked: u64,
 }
 
 /// What one step found.
@@ -51,7 +54,8 @@ impl Lane {
         leases: watch::Receiver<Vec<Lease>>,
         number: usize,
     ) -> Self {
-        Self { db, transport, config, leases, number, turn: 0, partitions: HashMap::new() }
+        let sender = Sender::new(transport);
+        Self { db, sender, config, leases, number, turn: 0, parking: Parking::default(), parked: 0 }
     }
 
     /// Publishes as events are committed, until `token` is cancelled; the page at hand is finished first. Ends
@@ -123,49 +127,109 @@ impl Lane {
         if leases.is_empty() {
             return Ok(Step::StandBy);
         }
+        self.parking.refresh(&self.db, &leases).await?;
+        let unparked = self.take_up_parked(&leases).await?;
         self.turn = self.turn.wrapping_add(1);
-        let mut pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
+        let pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
         if pages.is_empty() {
-            return Ok(Step::Idle);
+            return Ok(if unparked { Step::Published } else { Step::Idle });
         }
-        self.publish(&mut pages).await?;
+        if !self.publish(&pages).await? {
+            return Ok(Step::Fenced);
+        }
         fault::point("relay.advance.before").await;
         let moved = store.advance(&self.db, &pages, &self.config.clock).await?;
         fault::point("relay.advance.after").await;
         Ok(if moved == pages.len() as u64 { Step::Published } else { Step::Fenced })
     }
 
-    /// Publishes pages, one batch per partition, and returns once all are acknowledged.
-    async fn publish(&mut self, pages: &mut [Page]) -> Result<(), RelayError> {
-        self.provision(pages).await?;
-        let events = pages.iter_mut().flat_map(|page| &mut page.events);
-        for batch in batches::group(events, &self.partitions) {
-            fault::point("relay.publish.before").await;
-            self.publish_batch(batch).await?;
-            fault::point("relay.publish.after").await;
-        }
-        Ok(())
+    /// How many events this lane has parked.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked
     }
 
-    async fn publish_batch(&mut self, batch: batches::Batch) -> Result<(), TransportError> {
-        let published = self.transport.publish(&batch.topic, batch.partition, batch.messages).await;
-        if let Err(TransportError::NotFound(_)) = &published {
-            // The topic was there and is gone: made again the next time.
-            self.partitions.remove(&batch.topic);
+    /// Publishes pages and returns once each event is acknowledged or parked; `false` if a lease was lost before
+    /// something could be parked.
+    async fn publish(&mut self, pages: &[Page]) -> Result<bool, RelayError> {
+        let mut to_park: HashMap<i64, Vec<Parked<'_>>> = HashMap::new();
+        let mut to_send = Vec::new();
+        for page in pages {
+            for event in &page.events {
+                if self.parking.waits(page.lease.part, &event.record) {
+                    let waits = Parked { event, refusal: None };
+                    to_park.entry(page.lease.part).or_default().push(waits);
+                } else {
+                    to_send.push((page.lease.part, event));
+                }
+            }
         }
-        published
+        let events: Vec<&StoredEvent> = to_send.iter().map(|(_, event)| *event).collect();
+        for refused in self.sender.send(&events).await? {
+            let place = to_send.iter().find(|(_, event)| std::ptr::eq(*event, refused.event));
+            let part = place.map_or(0, |(part, _)| *part);
+            to_park.entry(part).or_default().push(refused);
+        }
+        for page in pages {
+            let Some(mut events) = to_park.remove(&page.lease.part) else { continue };
+            events.sort_by_key(|parked| parked.event.id);
+            if !parked::park(&self.db, &page.lease, &events, &self.config.clock).await? {
+                return Ok(false);
+            }
+            self.parked += events.len() as u64;
+            for Parked { event, refusal } in events {
+                self.parking.note(page.lease.part, &event.record);
+                if let Some(error) = refusal {
+                    let (id, name) = (event.record.meta.id, &event.record.meta.name);
+                    tracing::error!(%id, name, error, "the broker refuses an event; its key is parked");
+                }
+            }
+        }
+        Ok(true)
     }
 
-    /// Makes sure that the topics of pages exist, each once in a lane's life.
-    async fn provision(&mut self, pages: &[Page]) -> Result<(), RelayError> {
-        let mut topics = batches::topics(pages.iter().flat_map(|page| &page.events));
-        topics.retain(|spec| !self.partitions.contains_key(&spec.name));
-        if !topics.is_empty() {
-            fault::point("relay.provision.before").await;
-            let counts = self.transport.provision(&topics).await?;
-            fault::point("relay.provision.after").await;
-            self.partitions.extend(topics.into_iter().map(|spec| spec.name).zip(counts));
+    /// Publishes parked events that an operator wants published, each key in its order. `true` if there were any.
+    async fn take_up_parked(&mut self, leases: &[Lease]) -> Result<bool, RelayError> {
+        let mut any = false;
+        for key in self.parking.take_ready() {
+            let Some(lease) = leases.iter().find(|lease| lease.part == key.part) else { continue };
+            loop {
+                let events = parked::events_of(&self.db, &key, self.config.page_size).await?;
+                if events.is_empty() {
+                    self.parking.free(&key);
+                    break;
+                }
+                any = true;
+                if !self.republish(lease, &events).await? {
+                    break;
+                }
+            }
         }
-        Ok(())
+        if self.parking.has_keyless() {
+            for lease in leases {
+                let events = parked::keyless(&self.db, lease.part, self.config.page_size).await?;
+                any |= !events.is_empty();
+                for event in &events {
+                    self.republish(lease, std::slice::from_ref(event)).await?;
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// Publishes parked events and takes them out; `false` if one was refused again or the lease was lost.
+    async fn republish(
+        &mut self,
+        lease: &Lease,
+        events: &[StoredEvent],
+    ) -> Result<bool, RelayError> {
+        let refused = self.sender.send(&events.iter().collect::<Vec<_>>()).await?;
+        let is_refused =
+            |event: &&StoredEvent| refused.iter().any(|parked| std::ptr::eq(parked.event, *event));
+        let published: Vec<i64> =
+            events.iter().filter(|event| !is_refused(event)).map(|event| event.id).collect();
+        let again =
+            refused.iter().find_map(|parked| Some((parked.event.id, parked.refusal.clone()?)));
+        let done = again.is_none();
+        Ok(parked::settle(&self.db, lease, &published, again, &self.config.clock).await? && done)
     }
 }

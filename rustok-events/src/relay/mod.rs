@@ -14,7 +14,9 @@ mod config;
 mod error;
 mod lane;
 mod leases;
+mod parking;
 mod releaser;
+mod sender;
 
 use std::sync::Arc;
 
@@ -50,7 +52,7 @@ struct Inner {
 pub struct DrainReport {
     /// Events that were published since the call began, by this relay or another.
     pub published: u64,
-    /// Events that the broker refused for good and that were set aside with their key.
+    /// Events that the broker refused for good, and events that wait behind one, set aside by this relay.
     pub parked: u64,
 }
 
@@ -162,7 +164,8 @@ impl Inner {
                     tokio::time::sleep(self.config.min_tick).await;
                 }
             }
-            Ok(DrainReport { published, parked: 0 })
+            let parked = lanes.iter().map(Lane::parked).sum();
+            Ok(DrainReport { published: published.saturating_sub(parked), parked })
         };
         if published == 0 {
             return Ok(DrainReport::default());

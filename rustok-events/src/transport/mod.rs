@@ -194,9 +194,14 @@ pub enum TransportError {
         /// What the broker said.
         source: BoxError,
     },
-    /// The broker refuses the message for good: sending it again cannot help.
-    #[error("the broker refuses the message: {0}")]
-    Refused(#[source] BoxError),
+    /// The broker refuses a message for good: sending it again cannot help. Messages before it may be stored.
+    #[error("the broker refuses event {id}: {source}")]
+    Refused {
+        /// The event of the message.
+        id: EventId,
+        /// What the broker said.
+        source: BoxError,
+    },
     /// A topic exists with another number of partitions than the events declare.
     #[error(
         "topic `{topic}` has {found} partitions, but its events declare {declared}: publish to a new topic, or \
@@ -220,6 +225,24 @@ pub enum TransportError {
         /// The partition.
         partition: u32,
     },
+    /// The group is done with more than the partition holds: the log lost its tail, as a server does that was not
+    /// set to be durable and was killed. What comes next would be taken for done.
+    #[error(
+        "partition {partition} of `{topic}` lost its tail: group `{group}` is done with offset {stored}, but the log \
+         ends before {end}; republish what is missing and rewind the group"
+    )]
+    LogLostTail {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// The last offset that the group is done with.
+        stored: u64,
+        /// The offset that the next message will have.
+        end: u64,
+    },
     /// The stream, topic or group is not there.
     #[error("`{0}` does not exist at the broker")]
     NotFound(String),
@@ -240,9 +263,10 @@ impl TransportError {
         match self {
             Self::Unavailable(_) => "broker_away",
             Self::Unauthenticated { .. } => "login_refused",
-            Self::Refused(_) => "message_refused",
+            Self::Refused { .. } => "message_refused",
             Self::PartitionMismatch { .. } => "partition_mismatch",
             Self::LostOwnership { .. } => "ownership_lost",
+            Self::LogLostTail { .. } => "log_lost_tail",
             Self::NotFound(_) => "not_found",
             Self::Config(_) => "config",
             Self::Closed => "closed",

@@ -43,13 +43,14 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "rustok_held",
     "rustok_inbox",
     "rustok_outbox_pending",
     "rustok_outbox_cursor",
     "rustok_outbox_relay",
     "rustok_outbox_delayed",
+    "rustok_outbox_parked",
     "rustok_outbox_meta",
     "rustok_outbox_once",
     "rustok_outbox",

@@ -67,6 +67,31 @@ pub(super) const TABLES: &[&str] = &[
         payload LONGBLOB NOT NULL,
         KEY rustok_outbox_delayed_due (due_at, id)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_parked (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        part BIGINT NOT NULL,
+        log_id BIGINT NOT NULL,
+        state VARCHAR(255) NOT NULL,
+        error TEXT NOT NULL,
+        parked_at BIGINT NOT NULL,
+        event_id BINARY(16) NOT NULL,
+        name VARCHAR(255) NOT NULL,
+        version BIGINT NOT NULL,
+        stream VARCHAR(255) NOT NULL,
+        topic VARCHAR(255) NOT NULL,
+        partitions BIGINT,
+        partition_key VARBINARY(255),
+        tenant_id BINARY(16) NOT NULL,
+        actor_id BINARY(16),
+        correlation_id BINARY(16) NOT NULL,
+        causation_id BINARY(16),
+        occurred_at BIGINT NOT NULL,
+        content_type VARCHAR(255) NOT NULL,
+        headers LONGTEXT NOT NULL,
+        payload LONGBLOB NOT NULL,
+        UNIQUE (part, log_id),
+        KEY rustok_outbox_parked_key (part, tenant_id, partition_key, id)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
         name VARCHAR(255) NOT NULL PRIMARY KEY,
         value VARCHAR(255) NOT NULL

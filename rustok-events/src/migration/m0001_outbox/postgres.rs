@@ -66,6 +66,32 @@ pub(super) const TABLES: &[&str] = &[
         payload bytea NOT NULL
     )",
     "CREATE INDEX IF NOT EXISTS rustok_outbox_delayed_due ON rustok_outbox_delayed (due_at, id)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_parked (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        part bigint NOT NULL,
+        log_id bigint NOT NULL,
+        state text NOT NULL,
+        error text NOT NULL,
+        parked_at bigint NOT NULL,
+        event_id uuid NOT NULL,
+        name text NOT NULL,
+        version bigint NOT NULL,
+        stream text NOT NULL,
+        topic text NOT NULL,
+        partitions bigint,
+        partition_key bytea,
+        tenant_id uuid NOT NULL,
+        actor_id uuid,
+        correlation_id uuid NOT NULL,
+        causation_id uuid,
+        occurred_at bigint NOT NULL,
+        content_type text NOT NULL,
+        headers text NOT NULL,
+        payload bytea NOT NULL,
+        UNIQUE (part, log_id)
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_outbox_parked_key
+        ON rustok_outbox_parked (part, tenant_id, partition_key, id)",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
         name text NOT NULL PRIMARY KEY,
         value text NOT NULL

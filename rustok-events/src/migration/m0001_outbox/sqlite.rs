@@ -58,6 +58,32 @@ pub(super) const TABLES: &[&str] = &[
         payload BLOB NOT NULL
     )",
     "CREATE INDEX IF NOT EXISTS rustok_outbox_delayed_due ON rustok_outbox_delayed (due_at, id)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_parked (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        part INTEGER NOT NULL,
+        log_id INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        error TEXT NOT NULL,
+        parked_at INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partitions INTEGER,
+        partition_key BLOB,
+        tenant_id BLOB NOT NULL,
+        actor_id BLOB,
+        correlation_id BLOB NOT NULL,
+        causation_id BLOB,
+        occurred_at INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        payload BLOB NOT NULL,
+        UNIQUE (part, log_id)
+    )",
+    "CREATE INDEX IF NOT EXISTS rustok_outbox_parked_key
+        ON rustok_outbox_parked (part, tenant_id, partition_key, id)",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_meta (
         name TEXT NOT NULL PRIMARY KEY,
         value TEXT NOT NULL

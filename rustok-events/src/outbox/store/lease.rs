@@ -190,7 +190,7 @@ async fn update(
 }
 
 /// Locks a part's cursor if `lease` is live, so that nobody takes it over while `txn` moves it.
-pub(super) async fn lock(
+pub(in crate::outbox) async fn lock(
     txn: &DatabaseTransaction,
     lease: &Lease,
     now: i64,

@@ -1,6 +1,6 @@
 //! One seam, one store per database. Picked from the connection.
 
-mod lease;
+pub(super) mod lease;
 mod mysql;
 mod postgres;
 pub(super) mod row;

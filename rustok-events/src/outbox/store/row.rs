@@ -35,7 +35,7 @@ pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_
         micros(meta.occurred_at),
         meta.content_type.clone().into(),
         headers.into(),
-        record.payload.clone().into(),
+        record.payload.to_vec().into(),
     ])
 }
 
@@ -64,7 +64,7 @@ pub(in crate::outbox) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> 
                 attempt: 1,
             },
             partitions: partitions.map(small).transpose()?,
-            payload: row.try_get("", "payload")?,
+            payload: row.try_get::<Vec<u8>>("", "payload")?.into(),
         },
     })
 }

@@ -1,3 +1,36 @@
 //! Apache Iggy: the only place that names its SDK.
+//!
+//! ```text
+//!               ┌ control ──── provision, watch topics, health
+//! IggyTransport ┼ publishers ─ direct sends, one batch per partition
+//!               └ members ──── one client each: poll, handle, store the offset
+//! ```
+//!
+//! Remote and embedded differ in the address alone: the genuine SDK client speaks to both over TCP.
 
+mod broker;
+mod client;
+mod config;
+mod cursor;
+mod duration;
 pub mod embedded;
+mod env;
+mod errors;
+mod incoming;
+mod link;
+mod producer;
+mod provision;
+mod seat;
+mod signal;
+mod subscription;
+mod transport;
+mod watch;
+
+pub use self::{
+    config::{
+        ConnectionConfig, EmbeddedConfig, IggyConfig, IggyMode, RemoteConfig, Retention,
+        Serialization, Sync, Topology,
+    },
+    env::EnvError,
+    transport::IggyTransport,
+};

@@ -1,0 +1,193 @@
+//! From a function to a unit struct of its name and an impl of `EventHandler` for it.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, GenericParam, Generics, ItemFn, WherePredicate, ext::IdentExt, parse_quote};
+
+use super::{
+    attr::{HandlerOptions, Retry},
+    signature::Signature,
+};
+use crate::errors::blame;
+
+/// The struct, its impl, and the function inside it.
+pub(super) fn expand(
+    options: &HandlerOptions,
+    signature: &Signature<'_>,
+    function: &ItemFn,
+) -> TokenStream {
+    let ident = &function.sig.ident;
+    let krate = &options.krate;
+    let unit = unit_struct(function);
+    let inner = inner_function(function);
+    let cfg = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    let generics = with_state(&function.sig.generics, signature);
+    let (parameters, _, bounds) = generics.split_for_impl();
+    let group = &options.group;
+    let name = match &options.name {
+        Some(name) => name.to_token_stream(),
+        None => ident.unraw().to_string().to_token_stream(),
+    };
+    let settings = settings(options);
+    let (state, input, context) = (signature.state, signature.input, signature.context);
+    let mode = if options.detached { quote!(Detached) } else { quote!(Transactional) };
+    let given = quote_spanned!(blame(context)=> #ident(ctx, input));
+    let answer = quote_spanned!(blame(signature.output)=> __rt::answer(#given.await));
+    let call = call(signature, function);
+    quote! {
+        #unit
+        #(#cfg)*
+        const _: () = {
+            use #krate::__private as __rt;
+            #inner
+            #[automatically_derived]
+            impl #parameters __rt::EventHandler<#state> for #ident #bounds {
+                const GROUP: &'static __rt::str = #group;
+                const NAME: &'static __rt::str = #name;
+                #settings
+                type Input = #input;
+                type Mode = __rt::#mode;
+                async fn handle(
+                    &self,
+                    ctx: &mut __rt::HandlerContext<'_, #state, __rt::#mode>,
+                    input: #input,
+                ) -> __rt::HandlerResult {
+                    #answer
+                }
+            }
+            #call
+        };
+    }
+}
+
+/// The mistakes, and a struct that handles what can be told of the function.
+pub(super) fn fallback(
+    options: &HandlerOptions,
+    signature: Option<&Signature<'_>>,
+    function: &ItemFn,
+    mistakes: &syn::Error,
+) -> TokenStream {
+    let mistakes = mistakes.to_compile_error();
+    if function.sig.receiver().is_some() {
+        return mistakes;
+    }
+    let unit = unit_struct(function);
+    let implementation = signature.map(|signature| {
+        let (ident, krate) = (&function.sig.ident, &options.krate);
+        let generics = with_state(&function.sig.generics, signature);
+        let (parameters, _, bounds) = generics.split_for_impl();
+        let (state, input) = (signature.state, signature.input);
+        let mode = if options.detached { quote!(Detached) } else { quote!(Transactional) };
+        quote! {
+            const _: () = {
+                use #krate::__private as __rt;
+                #[automatically_derived]
+                impl #parameters __rt::EventHandler<#state> for #ident #bounds {
+                    const GROUP: &'static __rt::str = "";
+                    const NAME: &'static __rt::str = "";
+                    type Input = #input;
+                    type Mode = __rt::#mode;
+                    async fn handle(
+                        &self,
+                        _: &mut __rt::HandlerContext<'_, #state, __rt::#mode>,
+                        _: #input,
+                    ) -> __rt::HandlerResult {
+                        __rt::Ok(())
+                    }
+                }
+            };
+        }
+    });
+    quote!(#mistakes #unit #implementation)
+}
+
+/// The struct has the function's name, its visibility, and what is said of it to its users.
+fn unit_struct(function: &ItemFn) -> TokenStream {
+    let (visibility, ident) = (&function.vis, &function.sig.ident);
+    let of_users = ["doc", "cfg", "deprecated", "allow", "warn", "deny", "forbid"];
+    let attributes = function.attrs.iter().filter(|attribute| is_one_of(attribute, &of_users));
+    quote! {
+        #(#attributes)*
+        #[allow(non_camel_case_types)]
+        #visibility struct #ident;
+    }
+}
+
+/// The function as it was written, except for what is said of it to its users.
+fn inner_function(function: &ItemFn) -> TokenStream {
+    let mut inner = function.clone();
+    inner.attrs.retain(|attribute| !is_one_of(attribute, &["doc", "cfg", "deprecated"]));
+    inner.vis = syn::Visibility::Inherited;
+    // The shape is this crate's choice: no lint is to ask for another.
+    quote! {
+        #[allow(clippy::unused_async, clippy::needless_pass_by_value)]
+        #inner
+    }
+}
+
+fn is_one_of(attribute: &Attribute, names: &[&str]) -> bool {
+    names.iter().any(|name| attribute.path().is_ident(name))
+}
+
+/// The parameters of the impl: the function's own without lifetimes, and a state that can be shared.
+fn with_state(generics: &Generics, signature: &Signature<'_>) -> Generics {
+    let mut generics = generics.clone();
+    generics.params = generics
+        .params
+        .into_iter()
+        .filter(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))
+        .collect();
+    if !generics.params.is_empty() {
+        let state = signature.state;
+        let shared: WherePredicate = parse_quote!(#state: __rt::Send + __rt::Sync + 'static);
+        generics.make_where_clause().predicates.push(shared);
+    }
+    generics
+}
+
+/// `OPTIONS`, where anything differs from the defaults.
+fn settings(options: &HandlerOptions) -> Option<TokenStream> {
+    let retry = options.retry.as_ref().map(retry);
+    let goes_on = options.goes_on.then(|| quote!(.on_dead_letter(__rt::OnDeadLetter::Continue)));
+    (retry.is_some() || goes_on.is_some()).then(|| {
+        quote! {
+            const OPTIONS: __rt::HandlerOptions = __rt::HandlerOptions::new() #retry #goes_on;
+        }
+    })
+}
+
+fn retry(Retry { attempts, min, max }: &Retry) -> TokenStream {
+    let attempts = attempts.as_ref().map(|attempts| quote!(.attempts(#attempts)));
+    let pauses = match (min, max) {
+        (Some(min), Some(max)) => Some(quote!(.between(#min, #max))),
+        (Some(min), None) => Some(quote_spanned!(blame(&min.at)=> .min(#min))),
+        (None, Some(max)) => Some(quote_spanned!(blame(&max.at)=> .max(#max))),
+        (None, None) => None,
+    };
+    quote!(.retry(__rt::RetryPolicy::new() #attempts #pauses))
+}
+
+/// `index_order.call(&mut ctx, event)`, for tests.
+fn call(signature: &Signature<'_>, function: &ItemFn) -> TokenStream {
+    let (ident, visibility) = (&function.sig.ident, &function.vis);
+    let (context, input) = (signature.context, signature.input);
+    let generics = with_state(&function.sig.generics, signature);
+    let lifetimes = function.sig.generics.lifetimes();
+    let parameters = generics.params.iter();
+    let bounds = &generics.where_clause;
+    quote! {
+        impl #ident {
+            /// Runs the handler once, without inbox, retries or dead letters: for tests.
+            #[allow(dead_code)]
+            #visibility async fn call<#(#lifetimes,)* #(#parameters),*>(
+                &self,
+                ctx: #context,
+                event: #input,
+            ) -> __rt::HandlerResult
+            #bounds
+            {
+                __rt::EventHandler::handle(self, ctx, event).await
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `#[event_handler]`: options and signature are read and checked, then a unit struct and its impl come out.
+
+mod attr;
+mod expand;
+mod signature;
+
+use proc_macro2::TokenStream;
+use syn::ItemFn;
+
+use self::{attr::HandlerOptions, signature::Signature};
+use crate::errors::Errors;
+
+/// The attribute.
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let function = match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        Err(_) => return not_a_function(&item),
+    };
+    let errors = Errors::new();
+    let options = HandlerOptions::read(options, &errors);
+    let signature = Signature::read(&function, options.detached, &errors);
+    match (errors.check(), signature) {
+        (Ok(()), Some(signature)) => expand::expand(&options, &signature, &function),
+        (Ok(()), None) => unreachable!("a function without a mistake has a signature"),
+        (Err(mistakes), signature) => {
+            expand::fallback(&options, signature.as_ref(), &function, &mistakes)
+        }
+    }
+}
+
+fn not_a_function(item: &TokenStream) -> TokenStream {
+    let message = "`#[event_handler]` goes on a free `async fn` with a body";
+    let mistake = syn::Error::new_spanned(item, message).into_compile_error();
+    quote::quote!(#mistake #item)
+}

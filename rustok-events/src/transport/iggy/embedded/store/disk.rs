@@ -1,0 +1,290 @@
+//! The store on disk: four keyspaces of one fjall database, and the lock on its folder.
+//!
+//! fjall's journal carries a checksum over each write. At the start it is read up to the first write that is torn
+//! or damaged, and cut there: what came later is gone, what came earlier is whole. With
+//! [`SyncPolicy::Always`](super::super::SyncPolicy) nothing that was acknowledged can be in a torn tail.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    path::Path,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+};
+use iggy::prelude::IggyError;
+
+use super::{
+    Change, Space,
+    keys::{RecordKey, partition_of, reader_of},
+    partition_prefix,
+    work::read_bounds,
+};
+use crate::transport::iggy::embedded::{
+    BrokerError,
+    batch::Record,
+    partition::{Bounds, Found, Partition, Reader},
+};
+
+/// What the journal may hold: it is what a start has to read.
+const JOURNAL: u64 = 128 * 1024 * 1024;
+const CACHE: u64 = 16 * 1024 * 1024;
+const MEMTABLE: u64 = 16 * 1024 * 1024;
+/// How long a start waits for a broker that is just stopping.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The database.
+pub(in super::super) struct Disk {
+    meta: Keyspace,
+    offsets: Keyspace,
+    bounds: Keyspace,
+    log: Keyspace,
+    database: Database,
+    /// Given back last, when the database is closed.
+    _lock: File,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
+
+/// A record by its key, and the key as it lies on the disk.
+pub(super) type Extent = (Option<Vec<u8>>, RecordKey);
+
+/// What a start finds.
+#[derive(Debug, Default)]
+pub(in super::super) struct Loaded {
+    pub(in super::super) meta: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(in super::super) bounds: Vec<(u64, u32, Bounds)>,
+    pub(in super::super) offsets: Vec<(u64, u32, Reader, u64)>,
+}
+
+impl Disk {
+    /// Opens the folder, making it if it is missing. Blocks.
+    pub(in super::super) fn open(path: &Path) -> Result<Self, BrokerError> {
+        let io = |source| BrokerError::DataDir { path: path.to_owned(), source };
+        std::fs::create_dir_all(path).map_err(io)?;
+        let lock = lock(path)?;
+        let fjall = |source: fjall::Error| BrokerError::Storage {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        let database = Database::builder(path.join("data"))
+            .cache_size(CACHE)
+            .journal_compression(CompressionType::None)
+            .max_journaling_size(JOURNAL)
+            .worker_threads(1)
+            .open()
+            .map_err(fjall)?;
+        let rows = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE / 4);
+        let records = || {
+            let blobs = KvSeparationOptions::default().compression(CompressionType::None);
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE)
+                .with_kv_separation(Some(blobs))
+        };
+        Ok(Self {
+            meta: database.keyspace("meta", rows).map_err(fjall)?,
+            offsets: database.keyspace("offsets", rows).map_err(fjall)?,
+            bounds: database.keyspace("bounds", rows).map_err(fjall)?,
+            log: database.keyspace("log", records).map_err(fjall)?,
+            database,
+            _lock: lock,
+        })
+    }
+
+    /// Reads everything but the messages. Blocks.
+    pub(in super::super) fn load(&self) -> fjall::Result<Loaded> {
+        let mut loaded = Loaded::default();
+        for row in self.meta.iter() {
+            let (key, value) = row.into_inner()?;
+            loaded.meta.push((key.to_vec(), value.to_vec()));
+        }
+        for row in self.bounds.iter() {
+            let (key, value) = row.into_inner()?;
+            if let (Some((topic, id)), Some(bounds)) = (partition_of(&key), read_bounds(&value)) {
+                loaded.bounds.push((topic, id, bounds));
+            }
+        }
+        for row in self.offsets.iter() {
+            let (key, value) = row.into_inner()?;
+            let offset = value.as_ref().try_into().ok().map(u64::from_le_bytes);
+            if let (Some((topic, id, reader)), Some(offset)) = (reader_of(&key), offset) {
+                loaded.offsets.push((topic, id, reader, offset));
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Writes all the changes or none, and syncs if asked to. Blocks.
+    pub(super) fn commit(&self, changes: Vec<Change>, sync: bool) -> fjall::Result<()> {
+        let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
+        if changes.is_empty() {
+            return if sync { self.database.persist(mode) } else { Ok(()) };
+        }
+        let mut batch = self.database.batch().durability(Some(mode));
+        for change in changes {
+            match change {
+                Change::Put(space, key, value) => {
+                    batch.insert(self.space(space), key, value.as_ref());
+                }
+                Change::Remove(space, key) => batch.remove(self.space(space), key),
+            }
+        }
+        batch.commit()
+    }
+
+    pub(super) fn sync(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncAll)
+    }
+
+    fn space(&self, space: Space) -> &Keyspace {
+        match space {
+            Space::Meta => &self.meta,
+            Space::Offsets => &self.offsets,
+            Space::Bounds => &self.bounds,
+            Space::Log => &self.log,
+        }
+    }
+
+    /// The messages from `offset` on. Blocks.
+    pub(in super::super) fn read(
+        &self,
+        partition: &Partition,
+        offset: u64,
+        count: u32,
+        bytes: usize,
+    ) -> Result<Found, IggyError> {
+        let start = self.seek(partition, offset)?;
+        let from = start.map_or(offset, |key| key.base);
+        let prefix = partition_prefix(partition.topic, partition.id);
+        let low = [prefix.as_slice(), &from.to_be_bytes()].concat();
+        let high = [prefix.as_slice(), &[0xFF; 25]].concat();
+        let mut found = Found::default();
+        for row in self.log.range(low..high) {
+            let (key, frames) = row.into_inner().map_err(|error| unreadable(&error))?;
+            let key = RecordKey::decode(&key)?;
+            if key.end() <= offset {
+                continue;
+            }
+            let frames = Bytes::from_owner(frames);
+            let record =
+                Record { base: key.base, count: key.count, timestamp: key.timestamp, frames };
+            if !found.add(&record, offset, count, bytes) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first offset appended at the time or later. Blocks.
+    pub(in super::super) fn at_time(
+        &self,
+        partition: &Partition,
+        timestamp: u64,
+    ) -> Result<Option<u64>, IggyError> {
+        let Bounds { first, next, .. } = partition.bounds();
+        // Times never fall along a partition: look for the boundary by halves.
+        let (mut low, mut high) = (first, next);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.seek(partition, middle)? {
+                Some(key) if key.timestamp >= timestamp => high = key.base.max(low).min(middle),
+                Some(key) => low = key.end().max(middle + 1),
+                None => low = middle + 1,
+            }
+        }
+        Ok((low < next).then_some(low))
+    }
+
+    /// The key of the last record that begins at `offset` or before it.
+    fn seek(&self, partition: &Partition, offset: u64) -> Result<Option<RecordKey>, IggyError> {
+        let prefix = partition_prefix(partition.topic, partition.id);
+        let high = [prefix.as_slice(), &offset.to_be_bytes(), &[0xFF; 17]].concat();
+        match self.log.range(prefix.clone()..high).next_back() {
+            Some(row) => {
+                let key = row.key().map_err(|error| unreadable(&error))?;
+                RecordKey::decode(&key).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// A partition's oldest records, with their rows' keys.
+    pub(super) fn oldest(
+        &self,
+        partition: &Partition,
+        max: usize,
+    ) -> Result<Vec<Extent>, IggyError> {
+        let prefix = partition_prefix(partition.topic, partition.id);
+        let mut keys = Vec::new();
+        for row in self.log.prefix(prefix).take(max) {
+            let row = row.key().map_err(|error| unreadable(&error))?;
+            keys.push((Some(row.to_vec()), RecordKey::decode(&row)?));
+        }
+        Ok(keys)
+    }
+
+    /// Removals of the rows of messages, bounds and offsets that begin so.
+    pub(super) fn rows_under(&self, prefix: &[u8], max: usize) -> Result<Vec<Change>, IggyError> {
+        let mut changes = Vec::new();
+        for space in [Space::Log, Space::Bounds, Space::Offsets] {
+            for row in self.space(space).prefix(prefix).take(max - changes.len()) {
+                let key = row.key().map_err(|error| unreadable(&error))?;
+                changes.push(Change::Remove(space, key.to_vec()));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The topics that have rows of messages, bounds or offsets. Blocks, for one seek a topic.
+    pub(in super::super) fn topics(&self) -> Result<Vec<u64>, IggyError> {
+        let mut topics = Vec::new();
+        for space in [Space::Log, Space::Bounds, Space::Offsets] {
+            let mut from = Some(0_u64);
+            while let Some(low) = from {
+                let Some(row) = self.space(space).range(low.to_be_bytes()..).next() else { break };
+                let key = row.key().map_err(|error| unreadable(&error))?;
+                let Some((topic, _)) = partition_of(&key) else { break };
+                topics.push(topic);
+                from = topic.checked_add(1);
+            }
+        }
+        topics.sort_unstable();
+        topics.dedup();
+        Ok(topics)
+    }
+}
+
+fn unreadable(error: &fjall::Error) -> IggyError {
+    tracing::error!(%error, "the embedded broker cannot read its data");
+    IggyError::CannotReadFile
+}
+
+fn lock(path: &Path) -> Result<File, BrokerError> {
+    let io = |source| BrokerError::DataDir { path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join("broker.lock"))
+        .map_err(io)?;
+    let step = PATIENCE / 10;
+    for attempt in 0..=10 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if attempt < 10 => std::thread::sleep(step),
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(source)) if source.kind() == io::ErrorKind::Unsupported => {
+                return Err(io(source));
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+    }
+    Err(BrokerError::DataDirInUse(path.to_owned()))
+}

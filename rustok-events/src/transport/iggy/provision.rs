@@ -1,0 +1,112 @@
+//! Streams and topics, made where they are missing and compared where they are there.
+
+use std::future::Future;
+
+use iggy::prelude::{
+    CompressionAlgorithm, Identifier, IggyByteSize, IggyDuration, IggyError, IggyExpiry,
+    MaxTopicSize, StreamClient as _, TopicClient as _, TopicDetails,
+};
+
+use super::{
+    client::Connection,
+    config::{Retention, Topology},
+};
+use crate::transport::{TopicName, TopicSpec, TransportError};
+
+/// The SDK's name of a thing. A name that cannot be one is a configuration error.
+pub(super) fn identifier(name: &str) -> Result<Identifier, TransportError> {
+    Identifier::named(name)
+        .map_err(|error| TransportError::Config(format!("`{name}` cannot be a name: {error}")))
+}
+
+/// Makes sure that a topic exists with the partition count that its events declare, and returns the count.
+///
+/// Several creators at once are one creation: whoever comes second finds it made. The count is compared
+/// afterwards, also with what another creator made.
+pub(super) async fn topic(
+    connection: &Connection,
+    spec: &TopicSpec,
+    topology: &Topology,
+    retention: &Retention,
+) -> Result<u32, TransportError> {
+    let name = &spec.name;
+    let found = if let Some(found) = details(connection, name).await? {
+        found
+    } else {
+        create(connection, spec, topology, retention).await?;
+        let made = details(connection, name).await?;
+        made.ok_or_else(|| TransportError::NotFound(name.to_string()))?
+    };
+    match spec.partitions {
+        Some(declared) if declared != found.partitions_count => {
+            Err(TransportError::PartitionMismatch {
+                topic: name.clone(),
+                declared,
+                found: found.partitions_count,
+            })
+        }
+        _ => Ok(found.partitions_count),
+    }
+}
+
+/// What the broker says of a topic.
+pub(super) async fn details(
+    connection: &Connection,
+    name: &TopicName,
+) -> Result<Option<TopicDetails>, TransportError> {
+    let (stream, topic) = (identifier(name.stream())?, identifier(name.topic())?);
+    let what = format!("find `{name}`");
+    let asked = connection.client().get_topic(&stream, &topic);
+    match connection.raw(connection.request_timeout(), &what, asked).await? {
+        Ok(found) => Ok(found),
+        Err(IggyError::StreamIdNotFound(_) | IggyError::TopicIdNotFound(..)) => Ok(None),
+        Err(error) => Err(super::errors::map(error, &what, connection.user())),
+    }
+}
+
+async fn create(
+    connection: &Connection,
+    spec: &TopicSpec,
+    topology: &Topology,
+    retention: &Retention,
+) -> Result<(), TransportError> {
+    let name = &spec.name;
+    let client = connection.client();
+    let stream = identifier(name.stream())?;
+    let what = format!("create stream `{}`", name.stream());
+    unless_there(connection, &what, client.create_stream(name.stream())).await?;
+    let partitions = spec.partitions.unwrap_or(topology.domain_partitions);
+    let expiry = retention.max_age.map_or(IggyExpiry::ServerDefault, |age| {
+        IggyExpiry::ExpireDuration(IggyDuration::from(age))
+    });
+    let size = retention.max_bytes.map_or(MaxTopicSize::ServerDefault, |bytes| {
+        MaxTopicSize::Custom(IggyByteSize::from(bytes))
+    });
+    let created = client.create_topic(
+        &stream,
+        name.topic(),
+        partitions,
+        CompressionAlgorithm::None,
+        Some(topology.replication_factor),
+        expiry,
+        size,
+    );
+    unless_there(connection, &format!("create topic `{name}`"), created).await?;
+    tracing::info!(topic = %name, partitions, "the topic exists");
+    Ok(())
+}
+
+/// Creates; that another was faster is no error.
+async fn unless_there<T>(
+    connection: &Connection,
+    what: &str,
+    create: impl Future<Output = Result<T, IggyError>>,
+) -> Result<(), TransportError> {
+    match connection.raw(connection.request_timeout(), what, create).await? {
+        Ok(_)
+        | Err(IggyError::StreamNameAlreadyExists(_) | IggyError::TopicNameAlreadyExists(..)) => {
+            Ok(())
+        }
+        Err(error) => Err(super::errors::map(error, what, connection.user())),
+    }
+}

@@ -1,0 +1,228 @@
+//! The transport: one owner of all connections, behind cheap clones.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use super::{
+    broker::Share,
+    client::{Connection, Endpoint},
+    config::{IggyConfig, IggyMode, RemoteConfig},
+    link::Link,
+    producer::Publishers,
+    provision, signal,
+    subscription::Member,
+    watch::Watcher,
+};
+use crate::transport::{
+    BoxFuture, EventTransport, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec,
+    TransportError,
+};
+
+/// Apache Iggy as a transport, remote or embedded. Clones are cheap and share their connections.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), rustok_events::TransportError> {
+/// use rustok_events::iggy::{IggyConfig, IggyTransport};
+///
+/// let transport = IggyTransport::new(IggyConfig::default()).await?;
+/// // … `EventRuntime::builder(db).transport(transport.clone())` …
+/// transport.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct IggyTransport {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: IggyConfig,
+    endpoint: Arc<Endpoint>,
+    /// The broker's name within this process.
+    broker: Arc<str>,
+    /// Provisions, watches topics, answers questions.
+    control: Arc<Link>,
+    publishers: Publishers,
+    watchers: Mutex<HashMap<TopicName, Weak<Watcher>>>,
+    share: tokio::sync::Mutex<Option<Share>>,
+}
+
+impl IggyTransport {
+    /// Starts the embedded broker if that is the mode, connects and logs in.
+    ///
+    /// Takes at most [`connect_timeout`](super::ConnectionConfig::connect_timeout) for each address. From then on a
+    /// lost connection is made again until [`shutdown`](Self::shutdown).
+    ///
+    /// Cancellation-safe: a dropped call leaves nothing open.
+    ///
+    /// # Errors
+    /// [`TransportError::Config`] for a configuration that cannot work, which includes a `data_dir` that another
+    /// process has; [`Unauthenticated`](TransportError::Unauthenticated) for a refused log-in;
+    /// [`Unavailable`](TransportError::Unavailable) if no address answers.
+    pub async fn new(config: IggyConfig) -> Result<Self, TransportError> {
+        check(&config)?;
+        let (share, remote) = match config.mode {
+            IggyMode::Remote => (None, config.remote.clone()),
+            IggyMode::Embedded => {
+                let share = Share::take(&config.embedded).await?;
+                let remote = RemoteConfig {
+                    addresses: vec![share.address().to_string()],
+                    username: config.embedded.username.clone(),
+                    password: config.embedded.password.clone(),
+                    ..RemoteConfig::default()
+                };
+                (Some(share), remote)
+            }
+        };
+        let endpoint = Arc::new(Endpoint::remote(&remote, &config.connection)?);
+        let mut addresses = endpoint.addresses.clone();
+        addresses.sort();
+        let control = Arc::new(Link::open(Arc::clone(&endpoint)).await?);
+        let publishers = Publishers::open(&endpoint).await?;
+        let inner = Inner {
+            config,
+            endpoint,
+            broker: addresses.join(",").into(),
+            control,
+            publishers,
+            watchers: Mutex::default(),
+            share: tokio::sync::Mutex::new(share),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the transport was told.
+    pub fn config(&self) -> &IggyConfig {
+        &self.inner.config
+    }
+
+    /// Whether all connections that the transport itself needs work now, as far as is known: a connection that
+    /// breaks is known at once, one that falls silent after a
+    /// [`heartbeat`](super::ConnectionConfig::heartbeat) and a request time-out.
+    pub fn is_connected(&self) -> bool {
+        self.inner.control.is_up() && self.inner.publishers.is_up()
+    }
+
+    /// Ends all connections, and the embedded broker with its last transport. Stopping twice is safe.
+    ///
+    /// Subscriptions that are still held keep their own connections; their embedded broker is gone.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn shutdown(&self) -> Result<(), TransportError> {
+        self.inner.control.close();
+        self.inner.publishers.close();
+        let share = self.inner.share.lock().await.take();
+        if let Some(share) = share {
+            share.give_back().await;
+        }
+        Ok(())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.inner.control.is_closed()
+    }
+
+    async fn control(&self) -> Result<Arc<Connection>, TransportError> {
+        self.inner.control.get(self.inner.endpoint.timing.request_timeout).await
+    }
+
+    fn watcher(&self, topic: &TopicName) -> Arc<Watcher> {
+        let inner = &self.inner;
+        let mut watchers = inner.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watcher) = watchers.get(topic).and_then(Weak::upgrade) {
+            return watcher;
+        }
+        let pause = inner.endpoint.timing.max_idle_poll;
+        let watcher = Watcher::start(&inner.broker, topic, Arc::clone(&inner.control), pause);
+        let watcher = Arc::new(watcher);
+        watchers.retain(|_, watcher| watcher.strong_count() > 0);
+        watchers.insert(topic.clone(), Arc::downgrade(&watcher));
+        watcher
+    }
+}
+
+/// What no broker needs to be asked for.
+fn check(config: &IggyConfig) -> Result<(), TransportError> {
+    let wrong = |what: &str| Err(TransportError::Config(what.to_owned()));
+    if config.topology.domain_partitions == 0 {
+        return wrong("`topology.domain_partitions` must be at least 1");
+    }
+    if config.topology.replication_factor == 0 {
+        return wrong("`topology.replication_factor` must be at least 1");
+    }
+    if config.mode == IggyMode::Embedded && config.embedded.username.is_empty() {
+        return wrong("`embedded.username` is empty");
+    }
+    Ok(())
+}
+
+impl EventTransport for IggyTransport {
+    fn provision<'a>(
+        &'a self,
+        topics: &'a [TopicSpec],
+    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+        Box::pin(async move {
+            let connection = self.control().await?;
+            let Inner { config, .. } = &*self.inner;
+            let mut counts = Vec::with_capacity(topics.len());
+            for spec in topics {
+                let made = provision::topic(&connection, spec, &config.topology, &config.retention);
+                counts.push(made.await?);
+            }
+            Ok(counts)
+        })
+    }
+
+    fn publish<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        partition: u32,
+        messages: Vec<OutgoingMessage>,
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(async move {
+            let published = self.inner.publishers.publish(topic, partition, messages).await;
+            // Also after an error: a part may be stored.
+            signal::published(&self.inner.broker, topic, partition);
+            published
+        })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        topic: &'a TopicName,
+        start: StartFrom,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
+        Box::pin(async move {
+            if self.is_closed() {
+                return Err(TransportError::Closed);
+            }
+            let connection = Connection::open(&self.inner.endpoint, 0).await?;
+            let watcher = self.watcher(topic);
+            let member = Member::join(connection, watcher, group, topic, start).await?;
+            Ok(Box::new(member) as Box<dyn Subscription>)
+        })
+    }
+
+    fn is_connected(&self) -> bool {
+        self.is_connected()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(self.shutdown())
+    }
+}
+
+impl fmt::Debug for IggyTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IggyTransport")
+            .field("mode", &self.inner.config.mode)
+            .field("addresses", &self.inner.endpoint.addresses)
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}

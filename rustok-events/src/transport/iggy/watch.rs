@@ -1,0 +1,87 @@
+//! Looks at how far the topics have grown that somebody here consumes: one small question for all partitions and
+//! all groups of a topic, at once after news and ever more seldom while there is none.
+
+use std::{sync::Arc, time::Duration};
+
+use iggy::prelude::{Partition, TopicDetails};
+
+use super::{
+    link::Link,
+    provision,
+    signal::{self, TopicSignal},
+};
+use crate::transport::TopicName;
+
+/// The pause after a look that found something new.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// The pause after a look that failed.
+const ERROR_PAUSE: Duration = Duration::from_millis(500);
+
+/// Watches one topic as long as it lives.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) signal: Arc<TopicSignal>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Watcher {
+    pub(super) fn start(
+        broker: &Arc<str>,
+        topic: &TopicName,
+        link: Arc<Link>,
+        max_pause: Duration,
+    ) -> Self {
+        let signal = signal::of(broker, topic);
+        let watch = watch(Arc::clone(&signal), topic.clone(), link, max_pause);
+        Self { signal, task: tokio::spawn(watch).abort_handle() }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn watch(signal: Arc<TopicSignal>, topic: TopicName, link: Arc<Link>, max_pause: Duration) {
+    let _only_one = signal.watching.lock().await;
+    let mut pause = MIN_PAUSE;
+    loop {
+        let looked = async {
+            let connection = link.get(max_pause).await?;
+            provision::details(&connection, &topic).await
+        };
+        match looked.await {
+            Ok(Some(details)) => {
+                let changed = signal.ends(&ends(&details));
+                pause = if changed { MIN_PAUSE } else { (pause * 2).min(max_pause) };
+            }
+            Ok(None) => pause = ERROR_PAUSE,
+            Err(error) => {
+                tracing::debug!(%topic, %error, "the topic could not be looked at");
+                pause = ERROR_PAUSE;
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The offsets after each partition's last message, in order of the partitions.
+pub(super) fn ends(details: &TopicDetails) -> Vec<u64> {
+    let mut ends = vec![0; details.partitions_count as usize];
+    for partition in &details.partitions {
+        if let Some(place) = ends.get_mut(partition.id as usize) {
+            *place = end(partition);
+        }
+    }
+    ends
+}
+
+/// An empty partition and one with a single message both have the current offset 0.
+fn end(partition: &Partition) -> u64 {
+    if partition.messages_count == 0 && partition.current_offset == 0 {
+        0
+    } else {
+        partition.current_offset + 1
+    }
+}

@@ -1,0 +1,7 @@
+//! The embedded broker, spoken to with the plain SDK and with raw bytes.
+
+#![allow(clippy::missing_panics_doc, reason = "tests panic where they fail")]
+
+mod client;
+mod disk;
+mod sdk;

@@ -1,0 +1,61 @@
+//! The Iggy transport: every case against the embedded broker, and against a real server where
+//! `TEST_IGGY_ADDRESS` names one (user `iggy`, password `iggy`). Unset is a visible skip, unreachable a failure.
+
+mod broker;
+mod connecting;
+mod consuming;
+mod publishing;
+mod road;
+
+use broker::Broker;
+
+/// Makes each case a test against the embedded broker and one against a real server.
+macro_rules! cases {
+    ($($module:ident: $($name:ident),+;)+) => {
+        mod embedded {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$module::$name(super::Broker::embedded().await).await;
+                }
+            )+)+
+        }
+
+        mod server {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if let Some(broker) = super::Broker::server().await {
+                        super::$module::$name(broker.clone()).await;
+                        broker.clean_up().await;
+                    }
+                }
+            )+)+
+        }
+    };
+}
+
+cases! {
+    publishing:
+        topics_are_provisioned_once_by_many_at_once,
+        another_partition_count_is_refused_by_name,
+        messages_keep_their_order_their_headers_and_their_bytes,
+        large_batches_are_cut_and_keep_their_order,
+        a_message_that_the_broker_refuses_is_named,
+        a_topic_that_is_missing_is_named;
+    consuming:
+        what_was_not_acknowledged_comes_again,
+        a_group_goes_on_after_what_it_acknowledged,
+        a_dropped_next_loses_nothing,
+        a_group_that_starts_at_the_end_sees_only_what_comes_then,
+        two_members_split_the_partitions,
+        a_partition_that_went_to_another_member_is_lost_ownership,
+        groups_do_not_disturb_each_other,
+        a_publish_wakes_a_consumer_of_the_same_process,
+        messages_of_another_client_are_seen_soon;
+    connecting:
+        a_wrong_password_is_named_and_not_shown;
+    road:
+        events_are_handled_once_in_order_of_their_keys,
+        an_independent_client_reads_the_events;
+}

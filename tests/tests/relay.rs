@@ -1,0 +1,215 @@
+//! What the relay does when not all goes well: refused events, operators' decisions, several relays.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rustok_events::{
+    DomainEvent, EventDescriptor, EventTransport, Key, Relay, RelayConfig, TransactionalEventBus,
+    TransportError,
+    outbox::{discard_parked, parked_events, retry_parked},
+    testing::MemoryTransport,
+    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
+};
+use rustok_events_tests::{eventually, on_every_database};
+use sea_orm::{DatabaseConnection, TransactionTrait};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const TENANT: Uuid = Uuid::from_u128(1);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Counted {
+    key: Option<String>,
+    number: u32,
+}
+
+const COUNTED: EventDescriptor = EventDescriptor::new("counted", 1, "test", "counts").partitions(4);
+
+impl DomainEvent for Counted {
+    const STREAM: &'static str = "test";
+    const TOPIC: &'static str = "counts";
+    const DESCRIPTORS: &'static [EventDescriptor] = &[COUNTED];
+
+    fn descriptor(&self) -> &'static EventDescriptor {
+        &Self::DESCRIPTORS[0]
+    }
+
+    fn partition_key(&self) -> Key<'_> {
+        self.key.as_ref().map_or(Key::None, Key::of)
+    }
+}
+
+/// Refuses events of some numbers for as long as it is told to, and remembers the others in the order they came.
+#[derive(Clone, Default)]
+struct Refusing {
+    inner: MemoryTransport,
+    refused: Arc<Mutex<Vec<u32>>>,
+    published: Arc<Mutex<Vec<u32>>>,
+    down: Arc<AtomicBool>,
+}
+
+impl Refusing {
+    fn refusing(numbers: &[u32]) -> Self {
+        Self { refused: Arc::new(Mutex::new(numbers.to_vec())), ..Self::default() }
+    }
+
+    fn published(&self) -> Vec<u32> {
+        self.published.lock().unwrap().clone()
+    }
+}
+
+fn number(message: &OutgoingMessage) -> u32 {
+    serde_json::from_slice::<Counted>(&message.payload).unwrap().number
+}
+
+impl EventTransport for Refusing {
+    fn provision<'a>(
+        &'a self,
+        topics: &'a [TopicSpec],
+    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+        self.inner.provision(topics)
+    }
+
+    fn publish<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        partition: u32,
+        messages: Vec<OutgoingMessage>,
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
+        if self.down.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(TransportError::Unavailable("down".into())) });
+        }
+        let numbers: Vec<u32> = messages.iter().map(number).collect();
+        if numbers.iter().any(|number| self.refused.lock().unwrap().contains(number)) {
+            return Box::pin(async { Err(TransportError::Refused("not this one".into())) });
+        }
+        self.published.lock().unwrap().extend(numbers);
+        self.inner.publish(topic, partition, messages)
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        topic: &'a TopicName,
+        start: StartFrom,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
+        self.inner.subscribe(group, topic, start)
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.inner.shutdown()
+    }
+}
+
+async fn publish(db: &DatabaseConnection, events: &[(&str, u32)]) {
+    let bus = TransactionalEventBus::new();
+    for &(key, number) in events {
+        let key = (!key.is_empty()).then(|| key.to_owned());
+        let txn = db.begin().await.unwrap();
+        bus.publish_in_tx(&txn, TENANT, None, Counted { key, number }).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+}
+
+/// Of some numbers, those that were published, each at its first time.
+fn firsts(published: &[u32], of: &[u32]) -> Vec<u32> {
+    let mut firsts = Vec::new();
+    for number in published.iter().filter(|number| of.contains(number)) {
+        if !firsts.contains(number) {
+            firsts.push(*number);
+        }
+    }
+    firsts
+}
+
+on_every_database! {
+async fn a_refused_event_parks_its_key_and_no_other(database) {
+    let db = &database.db;
+    let transport = Refusing::refusing(&[2]);
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    publish(db, &[("a", 1), ("b", 11), ("a", 2), ("a", 3), ("b", 12), ("c", 21)]).await;
+    let report = relay.drain().await.unwrap();
+    assert_eq!((report.published, report.parked), (4, 2));
+    // A later event of the key waits too, also at a relay that comes later.
+    publish(db, &[("a", 4), ("b", 13)]).await;
+    let second = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    assert_eq!(second.drain().await.unwrap().parked, 1);
+    assert_eq!(firsts(&transport.published(), &[1, 2, 3, 4]), [1]);
+    assert_eq!(firsts(&transport.published(), &[11, 12, 13, 21]).len(), 4);
+
+    let parked = parked_events(db).await.unwrap();
+    let refusals: Vec<bool> = parked.iter().map(|event| event.refusal.is_some()).collect();
+    assert_eq!(refusals, [true, false, false]);
+    assert_eq!(parked[0].payload, br#"{"key":"a","number":2}"#);
+    assert!(!retry_parked(db, parked[1].id).await.unwrap(), "only a refused event can be retried");
+
+    // Refused again: everything stays as it is.
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    assert!(retry_parked(db, parked[0].id).await.unwrap());
+    eventually(|| async { parked_events(db).await.unwrap()[0].refusal.is_some() }).await;
+    assert_eq!(firsts(&transport.published(), &[2, 3, 4]), [0_u32; 0]);
+    // The broker takes it now: the key goes on in order.
+    transport.refused.lock().unwrap().clear();
+    assert!(retry_parked(db, parked[0].id).await.unwrap());
+    eventually(|| async { parked_events(db).await.unwrap().is_empty() }).await;
+    publish(db, &[("a", 5)]).await;
+    eventually(|| async { transport.published().contains(&5) }).await;
+    assert_eq!(firsts(&transport.published(), &[1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+}
+
+on_every_database! {
+async fn a_discarded_event_is_never_published_and_its_key_goes_on(database) {
+    let db = &database.db;
+    let transport = Refusing::refusing(&[1, 7]);
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    publish(db, &[("a", 1), ("a", 2), ("", 7), ("", 8)]).await;
+    assert_eq!(relay.drain().await.unwrap().parked, 3);
+    assert_eq!(transport.published(), [8], "without a key nothing waits");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    let parked = parked_events(db).await.unwrap();
+    let first = parked.iter().find(|event| event.payload == br#"{"key":"a","number":1}"#).unwrap();
+    assert!(discard_parked(db, first.id, "the order was a test").await.unwrap());
+    eventually(|| async { transport.published().contains(&2) }).await;
+    let keyless = parked.iter().find(|event| event.partition_key.is_none()).unwrap();
+    transport.refused.lock().unwrap().clear();
+    assert!(retry_parked(db, keyless.id).await.unwrap());
+    eventually(|| async { parked_events(db).await.unwrap().is_empty() }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(firsts(&transport.published(), &[1, 2, 7, 8]), [8, 2, 7]);
+}
+}
+
+on_every_database! {
+async fn what_a_broker_that_is_away_cannot_take_stays_in_the_outbox(database) {
+    let db = &database.db;
+    let transport = Refusing::default();
+    transport.down.store(true, Ordering::Relaxed);
+    publish(db, &[("a", 1), ("a", 2)]).await;
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    assert!(relay.drain().await.is_err(), "a drain says that it could not");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(transport.published().is_empty());
+    transport.down.store(false, Ordering::Relaxed);
+    eventually(|| async { transport.published() == [1, 2] }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+}
