@@ -17,7 +17,28 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn read(raw: &IncomingMessage) -> Result<Delivered, Failure> {
+    pub(super) fn read(raw: IncomingMessage) -> Self {
+        let content = read(&raw);
+        Self { raw, content }
+    }
+
+    /// The envelope; `None` for a message that is no event.
+    pub(super) fn meta(&self) -> Option<&EventMeta> {
+        Some(&self.content.as_ref().ok()?.meta)
+    }
+
+    /// The id that the inbox knows it by.
+    pub(super) fn id(&self) -> EventId {
+        held::message_id(&self.raw, self.meta())
+    }
+
+    /// The event type; `None` for a message that is no event.
+    pub(super) fn name(&self) -> Option<&str> {
+        Some(self.meta()?.name())
+    }
+}
+
+fn read(raw: &IncomingMessage) -> Result<Delivered, Failure> {
     let meta = EventMeta::from_wire(&raw.headers)?;
     let codec = Codec::from_content_type(&meta.content_type).ok_or_else(|| {
         let error = format!("no codec for content type `{}`", meta.content_type);
