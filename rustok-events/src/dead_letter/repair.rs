@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, V
 
 use super::{DeadLetter, DeadLetterError, DeadLetters, Filter};
 use crate::{
-    held::{self, Holder, TenantKey},
+    held::{self, Holder, TenantKey, state},
     sql::{self, micros, statement},
 };
 
@@ -120,10 +120,10 @@ impl DeadLetters {
         letter: &DeadLetter,
         reason: &str,
     ) -> Result<(), DeadLetterError> {
-        let sql = "UPDATE rustok_held SET state = 'discarded', blocks_key = FALSE, reason = ?
+        let sql = "UPDATE rustok_held SET state = ?, blocks_key = FALSE, reason = ?
                     WHERE id = ? AND state = 'dead'";
         let reason: String = reason.chars().take(held::MAX_ERROR).collect();
-        let values: [Value; 2] = [reason.into(), letter.id.into()];
+        let values: [Value; 3] = [state::DISCARDED.into(), reason.into(), letter.id.into()];
         let changed = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
         if changed.rows_affected() == 0 {
             return Err(DeadLetterError::NotFound { id: letter.id });

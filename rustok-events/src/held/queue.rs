@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::{Holder, TenantKey, state};
 use crate::{
-    EventId,
     sql::{from_micros, micros, statement},
     transport::{IncomingMessage, TopicName},
 };
@@ -34,10 +33,8 @@ pub(crate) struct HeldEvent {
     pub(crate) id: i64,
     pub(crate) handler: String,
     pub(crate) message: IncomingMessage,
-    pub(crate) event_id: Option<EventId>,
     pub(crate) attempts: u32,
     pub(crate) attempts_left: u32,
-    pub(crate) first_failed_at: Option<DateTime<Utc>>,
     /// The key, if later events of it wait behind this one.
     pub(crate) key: Option<TenantKey>,
 }
@@ -126,8 +123,6 @@ pub(crate) async fn claimed(
 }
 
 fn held_event(row: &QueryResult) -> Result<HeldEvent, DbErr> {
-    let event_id: Option<Uuid> = row.try_get("", "event_id")?;
-    let first_failed_at: Option<i64> = row.try_get("", "first_failed_at")?;
     let key: Option<Vec<u8>> = row.try_get("", "partition_key")?;
     let tenant: Option<Uuid> = row.try_get("", "tenant_id")?;
     let blocks_key: bool = row.try_get("", "blocks_key")?;
@@ -142,10 +137,8 @@ fn held_event(row: &QueryResult) -> Result<HeldEvent, DbErr> {
                 .map_err(|error| DbErr::Type(format!("headers cannot be read: {error}")))?,
             payload: Bytes::from(row.try_get::<Vec<u8>>("", "payload")?),
         },
-        event_id: event_id.map(EventId::from),
         attempts: number(row, "attempts")?,
         attempts_left: number(row, "attempts_left")?,
-        first_failed_at: first_failed_at.map(from_micros).transpose()?,
         key: tenant.zip(key).filter(|_| blocks_key),
     })
 }

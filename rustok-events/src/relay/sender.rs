@@ -33,7 +33,7 @@ impl Sender {
         for batch in batches::group(events, &self.partitions) {
             match self.publish(&batch, &batch.events).await {
                 Ok(()) => {}
-                Err(TransportError::Refused(_)) => {
+                Err(TransportError::Refused { .. }) => {
                     refused.extend(self.send_one_by_one(&batch).await?);
                 }
                 Err(error) => return Err(error.into()),
@@ -58,7 +58,7 @@ impl Sender {
             }
             match self.publish(batch, &[event]).await {
                 Ok(()) => {}
-                Err(error @ TransportError::Refused(_)) => {
+                Err(error @ TransportError::Refused { .. }) => {
                     stopped.extend(key);
                     refused.push(Parked { event, refusal: Some(error.to_string()) });
                 }
