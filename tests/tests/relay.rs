@@ -86,8 +86,13 @@ impl EventTransport for Refusing {
             return Box::pin(async { Err(TransportError::Unavailable("down".into())) });
         }
         let numbers: Vec<u32> = messages.iter().map(number).collect();
-        if numbers.iter().any(|number| self.refused.lock().unwrap().contains(number)) {
-            return Box::pin(async { Err(TransportError::Refused("not this one".into())) });
+        let is_refused =
+            |message: &&OutgoingMessage| self.refused.lock().unwrap().contains(&number(message));
+        if let Some(message) = messages.iter().find(is_refused) {
+            let id = message.id;
+            return Box::pin(async move {
+                Err(TransportError::Refused { id, source: "not this one".into() })
+            });
         }
         self.published.lock().unwrap().extend(numbers);
         self.inner.publish(topic, partition, messages)

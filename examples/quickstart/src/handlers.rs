@@ -2,7 +2,9 @@
 
 use rustok_events::prelude::*;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::NotSet, DatabaseTransaction, DbErr, EntityTrait, Set,
+    ActiveModelTrait,
+    ActiveValue::NotSet,
+    DatabaseTransaction, DbErr, EntityTrait, Set,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
@@ -37,13 +39,14 @@ pub async fn add_to_total<S>(ctx: &mut HandlerContext<'_, S>, event: OrderPlaced
         orders: Set(1),
         total_cents: Set(event.total_cents),
     };
-    let add = |column: total::Column, by: i64| {
-        (column, Expr::col((total::Entity, column)).add(by))
-    };
+    let add = |column: total::Column, by: i64| (column, Expr::col((total::Entity, column)).add(by));
     total::Entity::insert(row)
         .on_conflict(
             OnConflict::column(total::Column::CustomerId)
-                .values([add(total::Column::Orders, 1), add(total::Column::TotalCents, event.total_cents)])
+                .values([
+                    add(total::Column::Orders, 1),
+                    add(total::Column::TotalCents, event.total_cents),
+                ])
                 .to_owned(),
         )
         .exec_without_returning(ctx.tx())
@@ -54,7 +57,10 @@ pub async fn add_to_total<S>(ctx: &mut HandlerContext<'_, S>, event: OrderPlaced
 
 /// Hears of the follow-up: the end of the road.
 #[event_handler(group = "notifications")]
-pub async fn note_indexed<S>(ctx: &mut HandlerContext<'_, S>, event: OrderIndexed) -> HandlerResult {
+pub async fn note_indexed<S>(
+    ctx: &mut HandlerContext<'_, S>,
+    event: OrderIndexed,
+) -> HandlerResult {
     record(ctx.tx(), "note_indexed", ctx.envelope().id(), &event.customer_id).await?;
     Ok(())
 }

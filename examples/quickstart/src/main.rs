@@ -8,6 +8,8 @@
 //! Interrupt it, kill it, start it again: it goes on where it was, and its last line says what was lost (nothing)
 //! and what was done twice (nothing).
 
+#![allow(unreachable_pub, reason = "nothing of a program is reachable from outside")]
+
 mod events;
 mod handlers;
 mod orders;
@@ -60,9 +62,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let file = args.file.clone().unwrap_or_else(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join("orders.jsonl")
-    });
+    let file = args
+        .file
+        .clone()
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join("orders.jsonl"));
     std::fs::create_dir_all(&args.data)
         .with_context(|| format!("cannot create {}", args.data.display()))?;
     let db = connect(&args.data.join("quickstart.db")).await?;

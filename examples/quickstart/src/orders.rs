@@ -83,7 +83,9 @@ pub async fn place_all(
                 Some((other, line)) => {
                     placed.bad += 1;
                     let id = order.order_id;
-                    eprintln!("line {number}: skipped: order {id} was placed before, on line {line} of {other}");
+                    eprintln!(
+                        "line {number}: skipped: order {id} was placed before, on line {line} of {other}"
+                    );
                 }
                 None => {
                     known.insert(order.order_id, (source.clone(), number));
@@ -156,9 +158,7 @@ impl OrderLine {
 }
 
 /// Where each order that is already placed came from.
-async fn placed_before(
-    db: &DatabaseConnection,
-) -> anyhow::Result<HashMap<Uuid, (String, i64)>> {
+async fn placed_before(db: &DatabaseConnection) -> anyhow::Result<HashMap<Uuid, (String, i64)>> {
     let placed: Vec<(Uuid, String, i64)> = order::Entity::find()
         .select_only()
         .columns([order::Column::OrderId, order::Column::Source, order::Column::Line])

@@ -44,8 +44,7 @@ fn quickstart(data: &Path, file: &Path) -> Command {
 
 /// Runs until the program stands still at a point, and kills it there.
 fn run_and_kill(data: &Path, file: &Path, stop_at: &str) -> Result<(), String> {
-    let mut child =
-        quickstart(data, file).env("RUSTOK_EVENTS_STOP_AT", stop_at).spawn().unwrap();
+    let mut child = quickstart(data, file).env("RUSTOK_EVENTS_STOP_AT", stop_at).spawn().unwrap();
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let (send, lines) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -130,10 +129,8 @@ fn a_bad_line_is_named_and_skipped() {
     lines.push_str("\n{\"order_id\": 7}\n");
     fs::write(&file, lines).unwrap();
     let output = quickstart(&folder.path().join("data"), &file).output().unwrap();
-    let (out, err) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    );
+    let (out, err) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{err}");
     assert_eq!(out.lines().last(), Some(EXPECTED));
     assert!(err.contains(&format!("line {}: skipped", ORDERS + 1)), "{err}");

@@ -9,7 +9,7 @@ use rustok_events::{
     handler::{EventHandler, HandlerOptions, RetryPolicy, Transactional},
     prelude::*,
 };
-use rustok_events_tests::{self as support, database, eventually};
+use rustok_events_tests::{Backend, eventually, rows};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -81,13 +81,14 @@ async fn publish(db: &sea_orm::DatabaseConnection, key: &str, number: u32) -> Ev
 }
 
 async fn ledger(db: &sea_orm::DatabaseConnection) -> Vec<(String, u32)> {
-    support::rows(db, "SELECT event_key, number FROM ledger ORDER BY id").await
+    rows(db, "SELECT event_key, number FROM ledger ORDER BY id").await
 }
 
 pub(crate) async fn events_are_handled_once_in_order_of_their_keys(broker: Broker) {
     let _alone = STREAM.lock().await;
     remove_events(&broker).await;
-    let (db, _dir) = database().await;
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
     // Two lives of the program: the second goes on where the first stopped.
     for life in 0..2_u32 {
         let token = CancellationToken::new();
@@ -119,7 +120,8 @@ async fn remove_events(broker: &Broker) {
 pub(crate) async fn an_independent_client_reads_the_events(broker: Broker) {
     let _alone = STREAM.lock().await;
     remove_events(&broker).await;
-    let (db, _dir) = database().await;
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
     let id = publish(&db, "a", 7).await;
     let transport = broker.transport().await;
     let relay = Relay::new(db, transport.clone(), RelayConfig::default());

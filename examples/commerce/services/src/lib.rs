@@ -14,7 +14,11 @@ use sea_orm_migration::MigratorTrait;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Shared {
     /// The database that both services use.
-    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://data/commerce/commerce.db?mode=rwc")]
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "sqlite://data/commerce/commerce.db?mode=rwc"
+    )]
     pub database: String,
     /// The Iggy server.
     #[arg(long, env = "IGGY_ADDRESS", default_value = "127.0.0.1:8090")]

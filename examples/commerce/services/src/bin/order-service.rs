@@ -1,5 +1,7 @@
 //! The order service: places orders, cancels some, and learns which of them the search has taken in.
 
+#![allow(unreachable_pub, reason = "nothing of a program is reachable from outside")]
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
@@ -13,7 +15,8 @@ use sea_orm::{
 use uuid::{Uuid, uuid};
 
 const TENANT: Uuid = uuid!("0190f2a4-0000-7000-8000-000000000001");
-const TITLES: [&str; 5] = ["Assam tea", "Huila beans", "Stoneware cup", "Hand grinder", "Oat biscuits"];
+const TITLES: [&str; 5] =
+    ["Assam tea", "Huila beans", "Stoneware cup", "Hand grinder", "Oat biscuits"];
 
 /// Orders, as this service knows them.
 mod order {

@@ -1,5 +1,7 @@
 //! The search service: keeps a table of what can be found, from events alone.
 
+#![allow(unreachable_pub, reason = "nothing of a program is reachable from outside")]
+
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -52,7 +54,9 @@ enum Command {
 #[event_handler(group = "search")]
 async fn index_order<S>(ctx: &mut HandlerContext<'_, S>, event: OrderPlaced) -> HandlerResult {
     let words = event.titles.join(" ").to_lowercase();
-    entry::ActiveModel { order_id: Set(event.order_id), words: Set(words) }.insert(ctx.tx()).await?;
+    entry::ActiveModel { order_id: Set(event.order_id), words: Set(words) }
+        .insert(ctx.tx())
+        .await?;
     ctx.publish(OrderIndexed { order_id: event.order_id }).await?;
     Ok(())
 }
