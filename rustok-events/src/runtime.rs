@@ -40,6 +40,22 @@ impl EventRuntime<()> {
     }
 }
 
+#[cfg(feature = "testing")]
+impl<S: Send + Sync + 'static> EventRuntime<S> {
+    /// Starts a runtime with handlers whose types are forgotten.
+    pub(crate) fn from_parts(
+        db: DatabaseConnection,
+        state: Arc<S>,
+        handlers: Vec<Arc<dyn crate::handler::ErasedHandler<S>>>,
+    ) -> EventRuntimeBuilder<S> {
+        EventRuntimeBuilder {
+            consumers: ConsumerRuntimeBuilder::from_parts(db.clone(), state, handlers),
+            db,
+            relay: Some(RelayConfig::default()),
+        }
+    }
+}
+
 impl<S: Send + Sync + 'static> EventRuntime<S> {
     /// A bus that encodes payloads and stamps events as the runtime does.
     pub fn bus(&self) -> TransactionalEventBus {
@@ -146,8 +162,7 @@ impl<S: Send + Sync + 'static> EventRuntimeBuilder<S> {
     pub fn build(self) -> Result<EventRuntime<S>, BuildError> {
         let consumers = self.consumers.build()?;
         let bus = consumers.bus();
-        let relay =
-            self.relay.map(|config| Relay::new(self.db, consumers.transport(), config));
+        let relay = self.relay.map(|config| Relay::new(self.db, consumers.transport(), config));
         Ok(EventRuntime { relay, consumers, bus })
     }
 

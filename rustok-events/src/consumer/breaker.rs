@@ -11,12 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConsumerConfig, halt::Halt};
-use crate::{
-    EventId,
-    backoff::Backoff,
-    handler::Failure,
-    trouble::Trouble,
-};
+use crate::{EventId, backoff::Backoff, handler::Failure, trouble::Trouble};
 
 /// Shared by everything that works for one group.
 pub(super) struct Breaker {

@@ -27,10 +27,7 @@ pub struct ConsumerRuntimeBuilder<S> {
 }
 
 impl ConsumerRuntimeBuilder<()> {
-    pub(crate) fn new(
-        db: DatabaseConnection,
-        transport: Option<Arc<dyn EventTransport>>,
-    ) -> Self {
+    pub(crate) fn new(db: DatabaseConnection, transport: Option<Arc<dyn EventTransport>>) -> Self {
         Self {
             db,
             transport,
@@ -57,6 +54,23 @@ impl ConsumerRuntimeBuilder<()> {
 }
 
 impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
+    #[cfg(feature = "testing")]
+    pub(crate) fn from_parts(
+        db: DatabaseConnection,
+        state: Arc<S>,
+        handlers: Vec<Arc<dyn ErasedHandler<S>>>,
+    ) -> Self {
+        Self {
+            db,
+            transport: None,
+            state,
+            handlers,
+            middleware: Vec::new(),
+            concurrency: HashMap::new(),
+            config: ConsumerConfig::default(),
+        }
+    }
+
     /// Sets the transport.
     pub(crate) fn transport(mut self, transport: Arc<dyn EventTransport>) -> Self {
         self.transport = Some(transport);

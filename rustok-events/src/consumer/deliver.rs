@@ -35,8 +35,10 @@ impl<S: Send + Sync + 'static> Processor<S> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let keys: HashSet<TenantKey> =
-            delivered.iter().filter_map(|(_, delivered)| held::tenant_key(&delivered.meta)).collect();
+        let keys: HashSet<TenantKey> = delivered
+            .iter()
+            .filter_map(|(_, delivered)| held::tenant_key(&delivered.meta))
+            .collect();
         let blocked = held::blocked_keys(txn, self.holder(&spec), &keys).await?;
         let mut calls: Vec<Delivered> = Vec::with_capacity(fresh.len());
         for (message, delivered) in delivered {

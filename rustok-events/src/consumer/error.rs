@@ -68,7 +68,9 @@ pub enum ConsumerError {
     )]
     Database(#[from] DbErr),
     /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
-    #[error("message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}")]
+    #[error(
+        "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
+    )]
     Unreadable {
         /// Why, as a short and stable code.
         code: &'static str,

@@ -109,7 +109,9 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
             let concurrency = self.concurrency.get(processor.group);
             for _ in 0..(*concurrency.unwrap_or(&self.config.concurrency)).max(1) {
                 let (processor, transport) = (Arc::clone(&processor), Arc::clone(&self.transport));
-                members.spawn(Member::new(processor, transport, self.config.clone()).run(stop.clone()));
+                members.spawn(
+                    Member::new(processor, transport, self.config.clone()).run(stop.clone()),
+                );
             }
         }
         let mut result = Ok(());

@@ -92,7 +92,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
         targets: &[&dyn ErasedHandler<S>],
         claim: &Claim,
     ) -> Result<Option<i64>, Failed> {
-        let delivered = message.content.as_ref().map_err(|failure| Failed::Handler(failure.clone()))?;
+        let delivered =
+            message.content.as_ref().map_err(|failure| Failed::Handler(failure.clone()))?;
         if targets.is_empty() {
             let error = format!(
                 "no handler of group `{}` has an event named `{}`",

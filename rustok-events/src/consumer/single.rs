@@ -68,7 +68,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 }
                 Err(failed) if failed.is_conflict() && conflicts < MAX_CONFLICTS => {
                     conflicts += 1;
-                    let pause = backoff::pause(Duration::from_millis(1), Duration::from_millis(50), conflicts);
+                    let pause = backoff::pause(
+                        Duration::from_millis(1),
+                        Duration::from_millis(50),
+                        conflicts,
+                    );
                     tokio::time::sleep(pause).await;
                     continue;
                 }
@@ -146,7 +150,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
     ) -> Result<bool, Halt> {
         let Some(key) = message.meta().and_then(held::tenant_key) else { return Ok(false) };
         if !blocked.0.contains_key(spec.name) {
-            let keys = batch.iter().filter_map(|message| held::tenant_key(message.meta()?)).collect();
+            let keys =
+                batch.iter().filter_map(|message| held::tenant_key(message.meta()?)).collect();
             let found = loop {
                 self.breaker.ready(stop).await?;
                 match held::blocked_keys(&self.writer.db, self.holder(spec), &keys).await {
@@ -171,18 +176,29 @@ impl<S: Send + Sync + 'static> Processor<S> {
     ) -> Result<(), Halt> {
         let due = |pause| self.config.clock.now() + pause;
         let reason = match verdict {
-            Verdict::Retry { pause, attempts_left } => {
-                Reason::Retry { failure, attempts, attempts_left, first_failed_at, due_at: due(pause) }
-            }
+            Verdict::Retry { pause, attempts_left } => Reason::Retry {
+                failure,
+                attempts,
+                attempts_left,
+                first_failed_at,
+                due_at: due(pause),
+            },
             Verdict::Hold { pause } => {
                 let attempts_left = spec.map_or(1, |spec| spec.options.retry.attempts);
-                Reason::Retry { failure, attempts, attempts_left, first_failed_at, due_at: due(pause) }
+                Reason::Retry {
+                    failure,
+                    attempts,
+                    attempts_left,
+                    first_failed_at,
+                    due_at: due(pause),
+                }
             }
             Verdict::Dead => Reason::Dead {
                 failure,
                 attempts,
                 first_failed_at,
-                parks_key: spec.is_some_and(|spec| spec.options.on_dead_letter == OnDeadLetter::Park),
+                parks_key: spec
+                    .is_some_and(|spec| spec.options.on_dead_letter == OnDeadLetter::Park),
             },
             Verdict::Skip => Reason::Skipped { failure, attempts, first_failed_at },
             Verdict::Fail => return Err(Halt::Failed(self.unreadable_error(message, failure))),
@@ -261,7 +277,9 @@ impl<S: Send + Sync + 'static> Processor<S> {
         }
         .await;
         self.writer.end_own(txn, held).await?;
-        if let (Reason::Behind { .. }, Some(key)) = (reason, message.meta().and_then(held::tenant_key)) {
+        if let (Reason::Behind { .. }, Some(key)) =
+            (reason, message.meta().and_then(held::tenant_key))
+        {
             let holder = Holder { group: self.group, handler, topic: &self.topic };
             held::promote(&self.writer.db, holder, &key, now, None).await?;
         }

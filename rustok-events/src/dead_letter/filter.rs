@@ -72,7 +72,8 @@ impl Filter {
 
     /// As SQL that follows another condition.
     pub(super) fn condition(&self) -> (String, Vec<Value>) {
-        let sql = self.conditions.iter().map(|(condition, _)| format!(" AND {condition}")).collect();
+        let sql =
+            self.conditions.iter().map(|(condition, _)| format!(" AND {condition}")).collect();
         (sql, self.conditions.iter().map(|(_, value)| value.clone()).collect())
     }
 }

@@ -56,7 +56,16 @@ impl DeadLetters {
             let mut keys = HashSet::new();
             for letter in &page {
                 let done = match key(letter) {
-                    Some(key) if !keys.insert((letter.group.clone(), letter.handler.clone(), letter.topic.clone(), key.clone())) => continue,
+                    Some(key)
+                        if !keys.insert((
+                            letter.group.clone(),
+                            letter.handler.clone(),
+                            letter.topic.clone(),
+                            key.clone(),
+                        )) =>
+                    {
+                        continue;
+                    }
                     Some(_) => self.retry_key(letter.id).await,
                     None => self.retry(letter.id).await.map(|()| 1),
                 };

@@ -99,8 +99,7 @@ pub(crate) async fn release(
 ) -> Result<(), DbErr> {
     let sql = "UPDATE rustok_held SET due_at = ?, lease_owner = NULL, lease_until = NULL
                 WHERE id = ? AND state = ? AND lease_owner = ?";
-    let values =
-        [micros(due_at), event.into(), state::RETRY.into(), claim.owner.as_str().into()];
+    let values = [micros(due_at), event.into(), state::RETRY.into(), claim.owner.as_str().into()];
     connection.execute_raw(statement(connection.get_database_backend(), sql, values)).await?;
     Ok(())
 }

@@ -45,7 +45,8 @@ pub(crate) struct Holder<'a> {
 }
 
 impl Holder<'_> {
-    pub(crate) const CONDITION: &'static str = "group_name = ? AND handler = ? AND stream = ? AND topic = ?";
+    pub(crate) const CONDITION: &'static str =
+        "group_name = ? AND handler = ? AND stream = ? AND topic = ?";
 
     pub(crate) fn values(&self) -> Vec<Value> {
         vec![

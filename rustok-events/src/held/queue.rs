@@ -57,8 +57,10 @@ pub(crate) async fn due(
     let rows = db.query_all_raw(statement(db.get_database_backend(), &sql, values)).await?;
     rows.iter()
         .map(|row| {
-            let topic =
-                TopicName::new(row.try_get::<String>("", "stream")?, row.try_get::<String>("", "topic")?);
+            let topic = TopicName::new(
+                row.try_get::<String>("", "stream")?,
+                row.try_get::<String>("", "topic")?,
+            );
             Ok(Due { id: row.try_get("", "id")?, group: row.try_get("", "group_name")?, topic })
         })
         .collect()

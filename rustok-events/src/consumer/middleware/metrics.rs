@@ -11,11 +11,7 @@ use crate::{handler::Failure, transport::BoxFuture};
 pub struct Metrics;
 
 impl Middleware for Metrics {
-    fn handle<'a>(
-        &'a self,
-        call: Call<'a>,
-        next: Next<'a>,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn handle<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let started = Instant::now();
             let result = next.run().await;

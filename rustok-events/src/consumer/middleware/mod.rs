@@ -46,11 +46,13 @@ pub trait Middleware: Send + Sync + 'static {
     ///
     /// Cancellation: the future is dropped when the call takes longer than
     /// [`handler_timeout`](super::ConsumerConfig::handler_timeout), and when the runtime is.
-    fn handle<'a>(
-        &'a self,
-        call: Call<'a>,
-        next: Next<'a>,
-    ) -> BoxFuture<'a, Result<(), Failure>>;
+    fn handle<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Result<(), Failure>>;
+}
+
+impl<M: Middleware + ?Sized> Middleware for Arc<M> {
+    fn handle<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Result<(), Failure>> {
+        M::handle(self, call, next)
+    }
 }
 
 /// One call of a handler.

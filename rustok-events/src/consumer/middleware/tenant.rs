@@ -22,11 +22,7 @@ pub fn current_tenant() -> Option<Uuid> {
 pub struct TenantScope;
 
 impl Middleware for TenantScope {
-    fn handle<'a>(
-        &'a self,
-        call: Call<'a>,
-        next: Next<'a>,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn handle<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         let tenant = call.envelope().tenant_id();
         if call.envelopes().any(|envelope| envelope.tenant_id() != tenant) {
             let error = "the batch holds events of several tenants";
