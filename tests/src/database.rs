@@ -39,6 +39,20 @@ enum Cleanup {
 }
 
 impl Backend {
+    /// `sqlite`, `postgres` or `mysql`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::MySql => "mysql",
+        }
+    }
+
+    /// The backend of a [`name`](Self::name).
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Sqlite, Self::Postgres, Self::MySql].into_iter().find(|store| store.name() == name)
+    }
+
     /// Every backend that can be tested here; the others are named as skipped.
     pub fn available(test: &str) -> Vec<Self> {
         let all = [Self::Sqlite, Self::Postgres, Self::MySql];
@@ -154,6 +168,8 @@ async fn connect(url: &str, schema: &str) -> DatabaseConnection {
         |options| {
             options
                 .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
+                // A test kills processes, never the machine.
+                .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Off)
                 .busy_timeout(Duration::from_secs(30))
         },
     );

@@ -53,10 +53,10 @@ SELECT (SELECT COUNT(*) FROM rustok_outbox) AS published,
        (SELECT COUNT(*) FROM results WHERE committed < before) AS out_of_order,
        (SELECT COUNT(*) FROM expected x WHERE NOT EXISTS
            (SELECT 1 FROM shop_ledger l WHERE l.event_id = x.event_id AND l.handler = x.handler))
-         + (SELECT COUNT(*) FROM shop_order)
-         - (SELECT COUNT(*) FROM rustok_outbox WHERE name = 'order_placed')
-         + (SELECT COUNT(DISTINCT event_id) FROM shop_ledger WHERE handler = 'index_order')
-         - (SELECT COUNT(*) FROM rustok_outbox WHERE name = 'order_indexed') AS lost,
+         + MAX(0, (SELECT COUNT(*) FROM shop_order)
+             - (SELECT COUNT(*) FROM rustok_outbox WHERE name = 'order_placed'))
+         + MAX(0, (SELECT COUNT(DISTINCT event_id) FROM shop_ledger WHERE handler = 'index_order')
+             - (SELECT COUNT(*) FROM rustok_outbox WHERE name = 'order_indexed')) AS lost,
        (SELECT COUNT(*) FROM rustok_held WHERE state = 'dead') AS dead,
        (SELECT COUNT(*) FROM rustok_held) AS held";
 

@@ -113,7 +113,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
         let bus = TransactionalEventBus::new()
             .with_codec(self.config.codec)
             .with_clock(self.config.clock.clone());
-        let writer = Arc::new(Writer::new(self.db));
+        let writer = Arc::new(Writer::new(self.db, self.config.faults.clone()));
         let surroundings = Surroundings {
             middleware: self.middleware.into(),
             timeout: self.config.handler_timeout,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Clock, Codec, transport::StartFrom};
+use crate::{Clock, Codec, fault::Faults, transport::StartFrom};
 
 /// How consumers work. `Default` suits a service.
 #[derive(Debug, Clone)]
@@ -55,6 +55,7 @@ pub struct ConsumerConfig {
     /// The clock that retries, leases of held events and the inbox's retention follow. Pauses while the database or
     /// the broker is away, and the limits of a call, are real time.
     pub clock: Clock,
+    pub(crate) faults: Faults,
 }
 
 /// What becomes of a message that a handler cannot be called with.
@@ -96,6 +97,17 @@ impl Default for ConsumerConfig {
             start_from: StartFrom::Beginning,
             codec: Codec::Json,
             clock: Clock::system(),
+            faults: Faults::default(),
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl ConsumerConfig {
+    /// Sets what goes wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
     }
 }

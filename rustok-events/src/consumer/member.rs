@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::{ConsumerConfig, ConsumerError, Processor};
 use crate::{
     backoff::Backoff,
-    fault,
     transport::{EventTransport, IncomingMessage, Subscription, TransportError},
 };
 
@@ -78,11 +77,11 @@ impl<S: Send + Sync + 'static> Member<S> {
     ) -> Result<(), ConsumerError> {
         let processor = Arc::clone(&self.processor);
         let join = async {
-            fault::point("consumer.join.before").await;
+            self.config.faults.broker("consumer.join.before").await?;
             let start = self.config.start_from;
-            let joined = self.transport.subscribe(processor.group, &processor.topic, start).await;
-            fault::point("consumer.join.after").await;
-            joined
+            let joined = self.transport.subscribe(processor.group, &processor.topic, start).await?;
+            self.config.faults.broker("consumer.join.after").await?;
+            Ok::<_, TransportError>(joined)
         };
         let Some(joined) = token.run_until_cancelled(join).await else { return Ok(()) };
         let mut subscription = joined?;
@@ -113,8 +112,10 @@ impl<S: Send + Sync + 'static> Member<S> {
                 Some(done) = self.in_flight.next() => {
                     self.settle(subscription, done).await?;
                 }
-                polled = poll(subscription, self.config.batch_size), if waiting < room => {
+                polled = poll(subscription, &self.config), if waiting < room => {
                     let messages = polled?;
+                    // Not inside `poll`, which may be dropped at any wait: the messages would be lost with it.
+                    self.config.faults.broker("consumer.poll.after").await?;
                     backoff.reset();
                     for message in messages {
                         self.waiting.entry(message.partition).or_default().push_back(message);
@@ -154,9 +155,9 @@ impl<S: Send + Sync + 'static> Member<S> {
     ) -> Result<(), ConsumerError> {
         self.busy.remove(&done.partition);
         if let Some(offset) = done.offset {
-            fault::point("consumer.acknowledge.before").await;
+            self.config.faults.broker("consumer.acknowledge.before").await?;
             subscription.acknowledge(done.partition, offset).await?;
-            fault::point("consumer.acknowledge.after").await;
+            self.config.faults.broker("consumer.acknowledge.after").await?;
         }
         done.result
     }
@@ -184,12 +185,10 @@ impl<S: Send + Sync + 'static> Member<S> {
 
 async fn poll(
     subscription: &mut dyn Subscription,
-    max: usize,
+    config: &ConsumerConfig,
 ) -> Result<Vec<IncomingMessage>, TransportError> {
-    fault::point("consumer.poll.before").await;
-    let messages = subscription.next(max).await?;
-    fault::point("consumer.poll.after").await;
-    Ok(messages)
+    config.faults.broker("consumer.poll.before").await?;
+    subscription.next(config.batch_size).await
 }
 
 /// A spawned batch that ends with the member: an abandoned one is rolled back, not left running.

@@ -44,8 +44,7 @@ use self::{
 use crate::{
     TransactionalEventBus,
     backoff::Backoff,
-    fault,
-    transport::{EventTransport, TopicSpec},
+    transport::{EventTransport, TopicSpec, TransportError},
 };
 
 /// Runs handlers. Made by [`ConsumerRuntime::builder`].
@@ -128,11 +127,8 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
     async fn provision(&self) -> Result<(), ConsumerError> {
         let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
         loop {
-            fault::point("consumer.provision.before").await;
-            let provisioned = self.transport.provision(&self.topics).await;
-            fault::point("consumer.provision.after").await;
-            match provisioned {
-                Ok(_) => return Ok(()),
+            match self.provision_once().await {
+                Ok(()) => return Ok(()),
                 Err(error) if error.is_retryable() => {
                     let pause = backoff.next();
                     tracing::warn!(code = error.code(), %error, retry_in = ?pause, "topics could not be provisioned");
@@ -141,6 +137,12 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    async fn provision_once(&self) -> Result<(), TransportError> {
+        self.config.faults.broker("consumer.provision.before").await?;
+        self.transport.provision(&self.topics).await?;
+        self.config.faults.broker("consumer.provision.after").await
     }
 }
 

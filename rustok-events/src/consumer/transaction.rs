@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::halt::Failed;
 use crate::{
-    fault,
+    fault::Faults,
     held::{self, TenantKey},
     outbox::wake,
     sql,
@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Writer {
     pub(super) db: DatabaseConnection,
     writers: Semaphore,
+    faults: Faults,
 }
 
 /// A transaction and the right to have one open; the transaction ends first.
@@ -56,13 +57,13 @@ impl News {
 }
 
 impl Writer {
-    pub(super) fn new(db: DatabaseConnection) -> Self {
+    pub(super) fn new(db: DatabaseConnection, faults: Faults) -> Self {
         // SQLite has one writer: queueing here is fair, queueing in its busy handler is not.
         let writers = match db.get_database_backend() {
             DbBackend::Sqlite => 1,
             _ => Semaphore::MAX_PERMITS,
         };
-        Self { db, writers: Semaphore::new(writers) }
+        Self { db, writers: Semaphore::new(writers), faults }
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
@@ -91,9 +92,7 @@ impl Writer {
                 Err(error) => Err(Failed::Database(error)),
             };
         }
-        fault::point("consumer.commit.before").await;
-        txn.commit().await?;
-        fault::point("consumer.commit.after").await;
+        self.commit(txn).await?;
         if news.published.load(Ordering::Relaxed) {
             wake::notify();
         }
@@ -120,9 +119,7 @@ impl Writer {
         let Transaction { txn, _permit } = transaction;
         match result {
             Ok(value) => {
-                fault::point("consumer.commit.before").await;
-                txn.commit().await?;
-                fault::point("consumer.commit.after").await;
+                self.commit(txn).await?;
                 Ok(value)
             }
             Err(error) => {
@@ -130,5 +127,11 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    async fn commit(&self, txn: DatabaseTransaction) -> Result<(), DbErr> {
+        self.faults.database("consumer.commit.before").await?;
+        txn.commit().await?;
+        self.faults.database("consumer.commit.after").await
     }
 }

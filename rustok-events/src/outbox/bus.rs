@@ -14,7 +14,7 @@ use super::{
     CommitError, OutboxRecord, OutboxTransaction, PublishError, delayed, record::Circumstances,
     store, wake,
 };
-use crate::{Codec, DomainEvent, EventId, clock::Clock, envelope::EventMeta};
+use crate::{Codec, DomainEvent, EventId, clock::Clock, envelope::EventMeta, fault::Faults};
 
 /// Publishes events in the transaction of the state they tell of.
 ///
@@ -35,6 +35,7 @@ use crate::{Codec, DomainEvent, EventId, clock::Clock, envelope::EventMeta};
 pub struct TransactionalEventBus {
     codec: Codec,
     clock: Clock,
+    faults: Faults,
 }
 
 impl TransactionalEventBus {
@@ -54,6 +55,14 @@ impl TransactionalEventBus {
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Sets what goes wrong.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
         self
     }
 
@@ -127,15 +136,18 @@ impl TransactionalEventBus {
     /// # Errors
     /// [`CommitError::Ambiguous`] if the connection was lost before the database answered.
     pub async fn commit(&self, txn: DatabaseTransaction) -> Result<(), CommitError> {
-        crate::fault::point("outbox.commit.before").await;
-        txn.commit().await.map_err(|error| {
+        let committed = async {
+            self.faults.database("outbox.commit.before").await?;
+            txn.commit().await?;
+            self.faults.database("outbox.commit.after").await
+        };
+        committed.await.map_err(|error| {
             if is_connection_loss(&error) {
                 CommitError::Ambiguous(error)
             } else {
                 CommitError::Refused(error)
             }
         })?;
-        crate::fault::point("outbox.commit.after").await;
         wake::notify();
         Ok(())
     }

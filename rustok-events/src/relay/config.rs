@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::Clock;
+use crate::{Clock, fault::Faults};
 
 /// How a relay works. The defaults suit a service; tests shorten the lease.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub struct RelayConfig {
     pub owner: String,
     /// The clock.
     pub clock: Clock,
+    pub(crate) faults: Faults,
 }
 
 impl Default for RelayConfig {
@@ -44,6 +45,7 @@ impl Default for RelayConfig {
             stop_timeout: Duration::from_secs(5),
             owner: format!("relay-{}-{}", std::process::id(), Uuid::now_v7().simple()),
             clock: Clock::system(),
+            faults: Faults::default(),
         }
     }
 }
@@ -67,6 +69,14 @@ impl RelayConfig {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Sets what goes wrong.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
         self
     }
 }

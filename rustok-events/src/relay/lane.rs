@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::{RelayConfig, RelayError, parking::Parking, sender::Sender};
 use crate::{
     backoff::Backoff,
-    fault,
     outbox::{
         Lease, Page, StoredEvent,
         parked::{self, Parked},
@@ -54,7 +53,7 @@ impl Lane {
         leases: watch::Receiver<Vec<Lease>>,
         number: usize,
     ) -> Self {
-        let sender = Sender::new(transport);
+        let sender = Sender::new(transport, &config);
         Self { db, sender, config, leases, number, turn: 0, parking: Parking::default(), parked: 0 }
     }
 
@@ -130,16 +129,18 @@ impl Lane {
         self.parking.refresh(&self.db, &leases).await?;
         let unparked = self.take_up_parked(&leases).await?;
         self.turn = self.turn.wrapping_add(1);
+        self.config.faults.database("relay.read.before").await?;
         let pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
+        self.config.faults.database("relay.read.after").await?;
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });
         }
         if !self.publish(&pages).await? {
             return Ok(Step::Fenced);
         }
-        fault::point("relay.advance.before").await;
+        self.config.faults.database("relay.advance.before").await?;
         let moved = store.advance(&self.db, &pages, &self.config.clock).await?;
-        fault::point("relay.advance.after").await;
+        self.config.faults.database("relay.advance.after").await?;
         Ok(if moved == pages.len() as u64 { Step::Published } else { Step::Fenced })
     }
 

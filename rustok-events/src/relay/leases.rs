@@ -6,7 +6,6 @@ use tokio::sync::watch;
 use super::{RelayConfig, RelayError};
 use crate::{
     backoff::Backoff,
-    fault,
     outbox::{Lease, OutboxStore, store},
 };
 
@@ -53,11 +52,11 @@ impl Leases {
     /// One look at the leases.
     pub(super) async fn take(&self, store: &dyn OutboxStore) -> Result<(), RelayError> {
         let held = self.held.borrow().clone();
-        fault::point("relay.lease.before").await;
+        self.config.faults.database("relay.lease.before").await?;
         let leases = store
             .lease(&self.db, &self.config.owner, &held, &self.config.clock, self.config.lease)
             .await?;
-        fault::point("relay.lease.after").await;
+        self.config.faults.database("relay.lease.after").await?;
         for lost in held.iter().filter(|lease| !leases.iter().any(|new| new.is_same(lease))) {
             tracing::info!(owner = %self.config.owner, part = lost.part, "a lease went to another relay");
         }

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, collections::HashSet, sync::Arc};
 
-use super::{RelayError, batches};
+use super::{RelayConfig, RelayError, batches};
 use crate::{
-    fault,
+    fault::Faults,
     outbox::{
         StoredEvent,
         parked::{Parked, ParkedKey},
@@ -15,11 +15,12 @@ use crate::{
 pub(super) struct Sender {
     transport: Arc<dyn EventTransport>,
     partitions: HashMap<TopicName, u32>,
+    faults: Faults,
 }
 
 impl Sender {
-    pub(super) fn new(transport: Arc<dyn EventTransport>) -> Self {
-        Self { transport, partitions: HashMap::new() }
+    pub(super) fn new(transport: Arc<dyn EventTransport>, config: &RelayConfig) -> Self {
+        Self { transport, partitions: HashMap::new(), faults: config.faults.clone() }
     }
 
     /// Publishes events in order and returns once each is acknowledged, but for those that the broker refuses for
@@ -74,9 +75,9 @@ impl Sender {
         events: &[&StoredEvent],
     ) -> Result<(), TransportError> {
         let messages = events.iter().map(|event| batches::message(event)).collect();
-        fault::point("relay.publish.before").await;
+        self.faults.broker("relay.publish.before").await?;
         let published = self.transport.publish(&batch.topic, batch.partition, messages).await;
-        fault::point("relay.publish.after").await;
+        self.faults.broker("relay.publish.after").await?;
         if let Err(TransportError::NotFound(_)) = &published {
             // The topic was there and is gone: made again the next time.
             self.partitions.remove(&batch.topic);
@@ -89,9 +90,9 @@ impl Sender {
         let mut topics = batches::topics(events);
         topics.retain(|spec| !self.partitions.contains_key(&spec.name));
         if !topics.is_empty() {
-            fault::point("relay.provision.before").await;
+            self.faults.broker("relay.provision.before").await?;
             let counts = self.transport.provision(&topics).await?;
-            fault::point("relay.provision.after").await;
+            self.faults.broker("relay.provision.after").await?;
             self.partitions.extend(topics.into_iter().map(|spec| spec.name).zip(counts));
         }
         Ok(())

@@ -71,6 +71,12 @@ impl MemoryTransport {
     pub fn messages(&self, topic: &TopicName) -> Vec<Vec<IncomingMessage>> {
         self.broker.lock().topics.get(topic).cloned().unwrap_or_default()
     }
+
+    /// How many messages of each partition a group is done with; nothing for a group that nobody ever joined.
+    pub fn stored_offsets(&self, group: &str, topic: &TopicName) -> Vec<u64> {
+        let key = (group.to_owned(), topic.clone());
+        self.broker.lock().groups.get(&key).map(|group| group.done.clone()).unwrap_or_default()
+    }
 }
 
 impl EventTransport for MemoryTransport {

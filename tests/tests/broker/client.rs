@@ -70,17 +70,6 @@ pub(crate) fn number(message: &IggyMessage) -> u64 {
     String::from_utf8_lossy(&message.payload).parse().expect("the payload is a number")
 }
 
-pub(crate) async fn producer(client: &IggyClient) -> IggyProducer {
-    let producer = client
-        .producer(STREAM, TOPIC)
-        .unwrap()
-        .direct(DirectConfig::builder().batch_length(1000).build())
-        .partitioning(Partitioning::balanced())
-        .build();
-    producer.init().await.expect("the producer is ready");
-    producer
-}
-
 /// Sends plainly, to one partition.
 pub(crate) async fn send(client: &IggyClient, partition: u32, numbers: std::ops::Range<u64>) {
     let mut messages: Vec<IggyMessage> = numbers.map(message).collect();

@@ -3,5 +3,10 @@
 #![allow(clippy::missing_panics_doc, reason = "tests panic where they fail")]
 
 mod client;
+mod commands;
 mod disk;
+mod hostile;
+mod kill;
+mod retention;
 mod sdk;
+mod tail;

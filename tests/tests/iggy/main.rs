@@ -2,10 +2,18 @@
 //! `TEST_IGGY_ADDRESS` names one (user `iggy`, password `iggy`). Unset is a visible skip, unreachable a failure.
 
 mod broker;
+mod configuration;
 mod connecting;
+mod connector;
 mod consuming;
+mod embedding;
+mod health;
+mod proxy;
 mod publishing;
+mod replay;
 mod road;
+mod stream;
+mod traps;
 
 use broker::Broker;
 
@@ -55,6 +63,18 @@ cases! {
         messages_of_another_client_are_seen_soon;
     connecting:
         a_wrong_password_is_named_and_not_shown;
+    stream:
+        a_group_receives_envelopes_and_acknowledges_each,
+        a_subscription_reads_every_topic_it_knows;
+    replay:
+        a_replay_reads_what_is_asked_for_and_disturbs_no_group,
+        a_replay_goes_on_where_it_stopped,
+        a_group_is_set_back_while_it_has_no_members,
+        a_replay_keeps_to_its_rate;
+    health:
+        lag_is_told_apart_from_not_knowing;
+    connector:
+        bytes_go_in_and_come_out_by_partition;
     road:
         events_are_handled_once_in_order_of_their_keys,
         an_independent_client_reads_the_events;

@@ -11,15 +11,22 @@
 mod broker;
 mod client;
 mod config;
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod connector;
 mod cursor;
 mod duration;
 pub mod embedded;
 mod env;
 mod errors;
+mod group;
+mod health;
 mod incoming;
 mod link;
 mod producer;
 mod provision;
+mod reader;
+mod replay;
 mod seat;
 mod signal;
 mod subscription;
@@ -32,5 +39,8 @@ pub use self::{
         Serialization, Sync, Topology,
     },
     env::EnvError,
+    group::{Delivery, GroupSubscription},
+    health::{GroupHealth, Health, PartitionLag, TopicHealth},
+    replay::{Replay, ReplayBuilder, ReplayPosition, ReplayProgress},
     transport::IggyTransport,
 };

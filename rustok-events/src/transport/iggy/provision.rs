@@ -64,6 +64,20 @@ pub(super) async fn details(
     }
 }
 
+/// Every topic the broker has.
+pub(super) async fn all(connection: &Connection) -> Result<Vec<TopicName>, TransportError> {
+    let client = connection.client();
+    let mut topics = Vec::new();
+    for stream in connection.ask("list the streams", client.get_streams()).await? {
+        let what = format!("list the topics of `{}`", stream.name);
+        let id = identifier(&stream.name)?;
+        for topic in connection.ask(&what, client.get_topics(&id)).await? {
+            topics.push(TopicName::new(stream.name.clone(), topic.name));
+        }
+    }
+    Ok(topics)
+}
+
 async fn create(
     connection: &Connection,
     spec: &TopicSpec,

@@ -95,13 +95,32 @@ impl Seat {
         let stored = self.consumer.store_offset(offset, Some(partition));
         match self.connection.raw(self.connection.request_timeout(), &what, stored).await? {
             Ok(()) => Ok(()),
-            Err(error) if errors::is_lost_ownership(&error) => Err(TransportError::LostOwnership {
+            Err(error) => Err(self.refused(error, partition, &what)),
+        }
+    }
+
+    /// Makes the group forget what it is done with on a partition.
+    pub(super) async fn forget(&self, partition: u32) -> Result<(), TransportError> {
+        if self.stored(partition).await?.is_none() {
+            return Ok(());
+        }
+        let what = format!("delete the offset of group `{}` on `{}`", self.group, self.topic);
+        let deleted = self.consumer.delete_offset(Some(partition));
+        match self.connection.raw(self.connection.request_timeout(), &what, deleted).await? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refused(error, partition, &what)),
+        }
+    }
+
+    fn refused(&self, error: IggyError, partition: u32, what: &str) -> TransportError {
+        if errors::is_lost_ownership(&error) {
+            return TransportError::LostOwnership {
                 group: self.group.clone(),
                 topic: self.topic.clone(),
                 partition,
-            }),
-            Err(error) => Err(errors::map(error, &what, self.connection.user())),
+            };
         }
+        errors::map(error, what, self.connection.user())
     }
 
     /// Asks one partition for up to `count` messages. The answer is empty if it is another member's.

@@ -1,18 +1,26 @@
 //! The transport: one owner of all connections, behind cheap clones.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
+
+use chrono::{DateTime, Utc};
 
 use super::{
     broker::Share,
     client::{Connection, Endpoint},
     config::{IggyConfig, IggyMode, RemoteConfig},
+    group::GroupSubscription,
+    health::{self, Health},
     link::Link,
     producer::Publishers,
-    provision, signal,
+    provision,
+    reader::{Reader, Tail},
+    replay::ReplayBuilder,
+    seat::Seat,
+    signal,
     subscription::Member,
     watch::Watcher,
 };
@@ -47,6 +55,8 @@ struct Inner {
     control: Arc<Link>,
     publishers: Publishers,
     watchers: Mutex<HashMap<TopicName, Weak<Watcher>>>,
+    /// The topics that were provisioned or consumed through this transport.
+    topics: Mutex<BTreeSet<TopicName>>,
     share: tokio::sync::Mutex<Option<Share>>,
 }
 
@@ -89,6 +99,7 @@ impl IggyTransport {
             control,
             publishers,
             watchers: Mutex::default(),
+            topics: Mutex::default(),
             share: tokio::sync::Mutex::new(share),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -120,6 +131,154 @@ impl IggyTransport {
             share.give_back().await;
         }
         Ok(())
+    }
+
+    /// Joins a group and receives its events: a stream of envelopes, each acknowledged by hand.
+    ///
+    /// Reads every topic that was provisioned or consumed through this transport; if there is none, every topic the
+    /// broker has now. A new group begins at the first message that the topics still have.
+    ///
+    /// # Errors
+    /// [`TransportError::Unavailable`] while the broker is away, [`TransportError::NotFound`] if there is no topic.
+    pub async fn subscribe_as_group(
+        &self,
+        group: &str,
+    ) -> Result<GroupSubscription, TransportError> {
+        let mut topics = self.known_topics();
+        if topics.is_empty() {
+            topics = provision::all(&*self.control().await?).await?;
+        }
+        self.subscribe_to(group, topics).await
+    }
+
+    /// The same for the topics given.
+    ///
+    /// # Errors
+    /// [`TransportError::NotFound`] names a topic that does not exist.
+    pub async fn subscribe_to(
+        &self,
+        group: &str,
+        topics: impl IntoIterator<Item = TopicName>,
+    ) -> Result<GroupSubscription, TransportError> {
+        provision::identifier(group)?;
+        let topics: Vec<_> = topics.into_iter().collect();
+        if topics.is_empty() {
+            return Err(TransportError::NotFound("a topic to subscribe to".to_owned()));
+        }
+        let connection = self.control().await?;
+        for topic in &topics {
+            if provision::details(&connection, topic).await?.is_none() {
+                return Err(TransportError::NotFound(topic.to_string()));
+            }
+        }
+        Ok(GroupSubscription::start(self, group, topics))
+    }
+
+    /// Reads a topic again, or a part of it, without a group: no offset is stored, none is disturbed.
+    ///
+    /// ```no_run
+    /// # async fn example(transport: rustok_events::iggy::IggyTransport) -> Result<(), rustok_events::TransportError> {
+    /// use rustok_events::transport::TopicName;
+    ///
+    /// let orders = TopicName::new("commerce", "orders");
+    /// let mut replay = transport.replay(orders).event_name("order_placed").rate(500).start().await?;
+    /// loop {
+    ///     let messages = replay.next_batch(100).await?;
+    ///     if messages.is_empty() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replay(&self, topic: TopicName) -> ReplayBuilder {
+        ReplayBuilder::new(self.clone(), topic)
+    }
+
+    /// Sets a group back to the first message of a topic that the broker stored since `time`, or to the first it
+    /// still has. The group receives everything from there on again; an inbox makes it count once.
+    ///
+    /// # Errors
+    /// [`TransportError::LostOwnership`] while the group has members: stop them first. Some partitions may then be
+    /// set back already; the call may be repeated.
+    pub async fn rewind(
+        &self,
+        group: &str,
+        topic: &TopicName,
+        time: Option<DateTime<Utc>>,
+    ) -> Result<(), TransportError> {
+        let mut reader = self.reader(topic).await?;
+        let connection = Connection::open(&self.inner.endpoint, 0).await?;
+        let seat = Seat::join(connection, group, topic).await?;
+        for partition in 0..seat.details().await?.partitions_count {
+            let first = match time {
+                Some(time) => Some(reader.first_since(partition, time).await?),
+                None => None,
+            };
+            match first.and_then(|first| first.checked_sub(1)) {
+                // Forgotten first: a broker may not take a lower offset in place of a higher one.
+                Some(done) => {
+                    seat.forget(partition).await?;
+                    seat.store(partition, done).await?;
+                }
+                None => seat.forget(partition).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the broker, the topics this transport works with, and how far their groups have got. Takes at most
+    /// [`request_timeout`](super::ConnectionConfig::request_timeout); what is not known by then is `None`.
+    pub async fn health(&self) -> Health {
+        let control = &self.inner.control;
+        let limit = self.inner.endpoint.timing.request_timeout;
+        let look = async {
+            let connection = control.get(limit).await?;
+            let mut topics = Vec::new();
+            for topic in self.known_topics() {
+                topics.push(health::of_topic(&connection, &topic).await?);
+            }
+            Ok::<_, TransportError>(topics)
+        };
+        let looked = tokio::time::timeout(limit, look).await.unwrap_or_else(|_| {
+            Err(TransportError::Unavailable(format!("no answer within {limit:?}").into()))
+        });
+        let (topics, error) = match looked {
+            Ok(topics) => (Some(topics), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Health { connected: self.is_connected(), logged_in: control.is_logged_in(), topics, error }
+    }
+
+    fn known_topics(&self) -> Vec<TopicName> {
+        let topics = self.inner.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().cloned().collect()
+    }
+
+    fn remember(&self, topic: &TopicName) {
+        let mut topics = self.inner.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if !topics.contains(topic) {
+            topics.insert(topic.clone());
+        }
+    }
+
+    /// Reads partitions over a client of its own.
+    pub(super) async fn reader(&self, topic: &TopicName) -> Result<Reader, TransportError> {
+        if self.is_closed() {
+            return Err(TransportError::Closed);
+        }
+        Reader::open(&self.inner.endpoint, topic).await
+    }
+
+    /// Follows a partition. Returns also how many partitions there are.
+    pub(super) async fn tail(
+        &self,
+        topic: &TopicName,
+        partition: u32,
+    ) -> Result<(Tail, u32), TransportError> {
+        let mut reader = self.reader(topic).await?;
+        let count = reader.details().await?.partitions_count;
+        Ok((Tail::new(reader, partition, self.watcher(topic)), count))
     }
 
     fn is_closed(&self) -> bool {
@@ -172,6 +331,7 @@ impl EventTransport for IggyTransport {
             for spec in topics {
                 let made = provision::topic(&connection, spec, &config.topology, &config.retention);
                 counts.push(made.await?);
+                self.remember(&spec.name);
             }
             Ok(counts)
         })
@@ -204,6 +364,7 @@ impl EventTransport for IggyTransport {
             let connection = Connection::open(&self.inner.endpoint, 0).await?;
             let watcher = self.watcher(topic);
             let member = Member::join(connection, watcher, group, topic, start).await?;
+            self.remember(topic);
             Ok(Box::new(member) as Box<dyn Subscription>)
         })
     }

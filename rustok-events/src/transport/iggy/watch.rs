@@ -78,7 +78,7 @@ pub(super) fn ends(details: &TopicDetails) -> Vec<u64> {
 }
 
 /// An empty partition and one with a single message both have the current offset 0.
-fn end(partition: &Partition) -> u64 {
+pub(super) fn end(partition: &Partition) -> u64 {
     if partition.messages_count == 0 && partition.current_offset == 0 {
         0
     } else {

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::BoxError;
 
-/// How many bytes of frames and answers may be in memory at once, over all connections.
-const BUDGET: usize = 256 * 1024 * 1024;
+/// How many bytes of requests, and of answers read from the disk, may be in memory at once, over all connections.
+pub(super) const BUDGET: usize = 256 * 1024 * 1024;
 /// The layout of the data; a broker refuses data of a later one.
 const FORMAT: u32 = 1;
 const COUNTERS: &[u8] = b"counters";
@@ -47,8 +47,10 @@ pub(super) struct Broker {
     pub(super) store: Store,
     /// Held through a change of streams, topics and groups: one at a time.
     pub(super) counters: AsyncMutex<Counters>,
-    /// Bytes that may still be taken into memory.
-    pub(super) budget: Arc<Semaphore>,
+    /// Bytes of requests that may still be taken into memory.
+    pub(super) incoming: Arc<Semaphore>,
+    /// Bytes of answers that may still be.
+    pub(super) outgoing: Arc<Semaphore>,
     topology: RwLock<Topology>,
     clients: Mutex<BTreeMap<u32, Client>>,
     next_client: AtomicU32,
@@ -67,7 +69,7 @@ impl Broker {
             Some(path) => {
                 let storage =
                     |source: BoxError| BrokerError::Storage { path: path.clone(), source };
-                let disk = Disk::open(path)?;
+                let disk = Disk::open(path, config.sync)?;
                 let loaded = disk.load().map_err(|error| storage(error.into()))?;
                 let (counters, topology) = restore(&loaded, &config).map_err(storage)?;
                 let store = Store::on_disk(disk, config.sync)
@@ -82,7 +84,8 @@ impl Broker {
             started_at: now(),
             store,
             counters: AsyncMutex::new(counters),
-            budget: Arc::new(Semaphore::new(BUDGET)),
+            incoming: Arc::new(Semaphore::new(BUDGET)),
+            outgoing: Arc::new(Semaphore::new(BUDGET)),
             topology: RwLock::new(topology),
             clients: Mutex::default(),
             next_client: AtomicU32::new(1),

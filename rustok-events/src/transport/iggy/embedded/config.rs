@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use super::{BrokerError, broker::BUDGET};
+
 /// When an acknowledged write is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -106,6 +108,29 @@ impl BrokerConfig {
     /// A broker that keeps its data in the folder.
     pub fn at(data_dir: impl Into<PathBuf>) -> Self {
         Self { data_dir: Some(data_dir.into()), ..Self::in_memory() }
+    }
+}
+
+impl BrokerConfig {
+    /// Refuses what cannot work.
+    pub(super) fn check(&self) -> Result<(), BrokerError> {
+        let refuse = |what: &str| Err(BrokerError::Config(what.to_owned()));
+        if self.username.is_empty() || self.username.len() > 255 {
+            return refuse("`username` takes 1 to 255 bytes");
+        }
+        if self.password.is_empty() || self.password.len() > 255 {
+            return refuse("`password` takes 1 to 255 bytes");
+        }
+        if !(4096..=BUDGET).contains(&(self.max_frame as usize)) {
+            return refuse("`max_frame` takes 4 KiB to 256 MiB");
+        }
+        if !(1..=BUDGET).contains(&self.max_poll) {
+            return refuse("`max_poll` takes 1 byte to 256 MiB");
+        }
+        if self.max_connections == 0 {
+            return refuse("`max_connections` must be at least 1");
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,6 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -98,7 +97,7 @@ async fn exchange(
         (Err(IggyError::TooBigMessagePayload), None)
     } else {
         let room = if length > frame::SMALL {
-            Some(within(patience, room(&broker.budget, length)).await?)
+            Some(within(patience, frame::room(&broker.incoming, length)).await?)
         } else {
             None
         };
@@ -106,12 +105,6 @@ async fn exchange(
         (commands::execute(broker, session, code, body).await, room)
     };
     within(patience, frame::write(answer, &mut wire.write)).await
-}
-
-/// Waits until so many bytes may be taken into memory.
-async fn room(budget: &Arc<Semaphore>, bytes: usize) -> io::Result<OwnedSemaphorePermit> {
-    let bytes = u32::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-    Arc::clone(budget).acquire_many_owned(bytes).await.map_err(io::Error::other)
 }
 
 async fn within<T>(patience: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {

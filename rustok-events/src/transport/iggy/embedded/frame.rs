@@ -1,13 +1,16 @@
 //! Frames on the wire: `[length][code][payload]` one way, `[status][length][payload]` the other.
 
-use std::{collections::VecDeque, io, io::IoSlice};
+use std::{collections::VecDeque, io, io::IoSlice, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use iggy::prelude::IggyError;
 use iggy_binary_protocol::{
     WireEncode, framing::STATUS_OK, responses::messages::poll_messages::PollMessagesResponseHeader,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 /// Bodies up to here are read into a fresh buffer of their size without asking for leave.
 pub(super) const SMALL: usize = 64 * 1024;
@@ -19,7 +22,12 @@ const COPIED: usize = 16 * 1024;
 pub(super) enum Reply {
     Empty,
     Body(Bytes),
-    Messages { head: PollMessagesResponseHeader, parts: Vec<Bytes> },
+    Messages {
+        head: PollMessagesResponseHeader,
+        parts: Vec<Bytes>,
+        /// Given back once the answer is written.
+        room: Option<OwnedSemaphorePermit>,
+    },
 }
 
 impl Reply {
@@ -85,6 +93,7 @@ pub(super) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let mut head = BytesMut::with_capacity(8 + 16);
+    let mut _room = None;
     let parts = match answer {
         Ok(Reply::Empty) => {
             head.put_u32_le(STATUS_OK);
@@ -96,7 +105,8 @@ pub(super) async fn write(
             head.put_u32_le(length(body.len())?);
             vec![body]
         }
-        Ok(Reply::Messages { head: found, parts }) => {
+        Ok(Reply::Messages { head: found, parts, room }) => {
+            _room = room;
             let bytes = parts.iter().map(Bytes::len).sum::<usize>();
             head.put_u32_le(STATUS_OK);
             head.put_u32_le(length(found.encoded_size() + bytes)?);
@@ -120,6 +130,15 @@ pub(super) async fn write(
         let mut parts = Parts(std::iter::once(head.freeze()).chain(parts).collect());
         stream.write_all_buf(&mut parts).await
     }
+}
+
+/// Waits until so many bytes may be taken into memory.
+pub(super) async fn room(
+    budget: &Arc<Semaphore>,
+    bytes: usize,
+) -> io::Result<OwnedSemaphorePermit> {
+    let bytes = length(bytes)?;
+    Arc::clone(budget).acquire_many_owned(bytes).await.map_err(io::Error::other)
 }
 
 fn length(bytes: usize) -> io::Result<u32> {

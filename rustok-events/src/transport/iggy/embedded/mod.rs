@@ -74,6 +74,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// [`BrokerError::DataDirInUse`] if another broker has the folder; the other variants say which step failed.
     pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
+        config.check()?;
         let bind = |source| BrokerError::Bind { address: config.bind, source };
         let listener = TcpListener::bind(config.bind).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;

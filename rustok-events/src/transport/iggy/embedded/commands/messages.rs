@@ -9,12 +9,13 @@ use iggy_binary_protocol::{
     requests::messages::{FlushUnsavedBufferRequest, PollMessagesRequest},
     responses::messages::poll_messages::PollMessagesResponseHeader,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Outcome, groups, offsets};
 use crate::transport::iggy::embedded::{
     batch::Batch,
     broker::Broker,
-    frame::Reply,
+    frame::{self, Reply, SMALL},
     partition::{Found, Partition, Reader},
     session::{Session, now},
     store::Work,
@@ -59,11 +60,11 @@ pub(super) async fn poll(
         // A member that owns nothing just now.
         let head =
             PollMessagesResponseHeader { partition_id: 0, current_offset: 0, messages_count: 0 };
-        return Ok(Reply::Messages { head, parts: Vec::new() });
+        return Ok(Reply::Messages { head, parts: Vec::new(), room: None });
     };
-    let found = match begin(broker, &partition, &reader, &request).await? {
+    let (found, room) = match begin(broker, &partition, &reader, &request).await? {
         Some(offset) => read(broker, &partition, offset, request.count).await?,
-        None => Found::default(),
+        None => (Found::default(), None),
     };
     if let Some(last) = found.last {
         if let Reader::Group(id) = reader
@@ -80,7 +81,7 @@ pub(super) async fn poll(
         current_offset: partition.bounds().current(),
         messages_count: found.count,
     };
-    Ok(Reply::Messages { head, parts: found.parts })
+    Ok(Reply::Messages { head, parts: found.parts, room })
 }
 
 /// Who polls, and which partition's turn it is; `None` if the member owns none.
@@ -168,27 +169,39 @@ async fn at_time(
     }
 }
 
+/// The messages from `offset` on, and the room their bytes take until they are written to the client. In memory they
+/// take none: the broker has them anyway.
 async fn read(
     broker: &Broker,
     partition: &Arc<Partition>,
     offset: u64,
     count: u32,
-) -> Result<Found, IggyError> {
+) -> Result<(Found, Option<OwnedSemaphorePermit>), IggyError> {
     let bytes = broker.config.max_poll;
     // Not past what is shown: what is being stored may be on the disk already.
     let shown = partition.bounds().next - offset;
     let count = count.min(u32::try_from(shown).unwrap_or(u32::MAX));
-    if let Some(found) = partition.read(offset, count, bytes) {
-        return Ok(found);
+    let at_hand = partition.read(offset, count, bytes);
+    let Some(disk) = broker.store.disk() else {
+        // Nothing if it was trimmed since we looked where it begins.
+        return Ok((at_hand.unwrap_or_default(), None));
+    };
+    if let Some(found) = at_hand {
+        let room = match found.bytes {
+            small if small <= SMALL => None,
+            large => Some(room(broker, large).await?),
+        };
+        return Ok((found, room));
     }
-    match broker.store.disk() {
-        Some(disk) => {
-            let (disk, partition) = (Arc::clone(disk), Arc::clone(partition));
-            blocking(move || disk.read(&partition, offset, count, bytes)).await
-        }
-        // Trimmed since we looked where it begins.
-        None => Ok(Found::default()),
-    }
+    let mut room = room(broker, bytes).await?;
+    let (disk, partition) = (Arc::clone(disk), Arc::clone(partition));
+    let found = blocking(move || disk.read(&partition, offset, count, bytes)).await?;
+    drop(room.split(room.num_permits().saturating_sub(found.bytes)));
+    Ok((found, Some(room)))
+}
+
+async fn room(broker: &Broker, bytes: usize) -> Result<OwnedSemaphorePermit, IggyError> {
+    frame::room(&broker.outgoing, bytes).await.map_err(|_| IggyError::CannotReadMessage)
 }
 
 /// Reads the disk away from the runtime's own threads.

@@ -1,8 +1,9 @@
 //! The store on disk: four keyspaces of one fjall database, and the lock on its folder.
 //!
-//! fjall's journal carries a checksum over each write. At the start it is read up to the first write that is torn
-//! or damaged, and cut there: what came later is gone, what came earlier is whole. With
-//! [`SyncPolicy::Always`](super::super::SyncPolicy) nothing that was acknowledged can be in a torn tail.
+//! fjall's journal carries a checksum over each write. At the start it is read up to the first write that is not
+//! all there, and cut: what came later is gone, what came earlier is whole. A write that is all there by its marks but
+//! fails its checksum makes fjall refuse to open; see [`tail`](super::tail) for which of those are cut too. With
+//! [`SyncPolicy::Always`] nothing that was acknowledged can be in a torn tail.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -20,11 +21,11 @@ use iggy::prelude::IggyError;
 use super::{
     Change, Space,
     keys::{RecordKey, partition_of, reader_of},
-    partition_prefix,
+    partition_prefix, tail,
     work::read_bounds,
 };
 use crate::transport::iggy::embedded::{
-    BrokerError,
+    BrokerError, SyncPolicy,
     batch::Record,
     partition::{Bounds, Found, Partition, Reader},
 };
@@ -66,7 +67,7 @@ pub(in super::super) struct Loaded {
 
 impl Disk {
     /// Opens the folder, making it if it is missing. Blocks.
-    pub(in super::super) fn open(path: &Path) -> Result<Self, BrokerError> {
+    pub(in super::super) fn open(path: &Path, sync: SyncPolicy) -> Result<Self, BrokerError> {
         let io = |source| BrokerError::DataDir { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
         let lock = lock(path)?;
@@ -74,13 +75,7 @@ impl Disk {
             path: path.to_owned(),
             source: source.into(),
         };
-        let database = Database::builder(path.join("data"))
-            .cache_size(CACHE)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(JOURNAL)
-            .worker_threads(1)
-            .open()
-            .map_err(fjall)?;
+        let database = open(&path.join("data"), sync).map_err(fjall)?;
         let rows = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE / 4);
         let records = || {
             let blobs = KvSeparationOptions::default().compression(CompressionType::None);
@@ -264,6 +259,30 @@ impl Disk {
 fn unreadable(error: &fjall::Error) -> IggyError {
     tracing::error!(%error, "the embedded broker cannot read its data");
     IggyError::CannotReadFile
+}
+
+/// Opens the database, without a damaged tail if it has one.
+fn open(path: &Path, sync: SyncPolicy) -> fjall::Result<Database> {
+    let attempt = || {
+        Database::builder(path)
+            .cache_size(CACHE)
+            .journal_compression(CompressionType::None)
+            .max_journaling_size(JOURNAL)
+            .worker_threads(1)
+            .open()
+    };
+    let mut cuts = tail::cuts(sync);
+    loop {
+        match attempt() {
+            Err(fjall::Error::JournalRecovery(error)) if cuts > 0 => {
+                cuts -= 1;
+                if !tail::cut(path, &error.to_string())? {
+                    return Err(fjall::Error::JournalRecovery(error));
+                }
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn lock(path: &Path) -> Result<File, BrokerError> {

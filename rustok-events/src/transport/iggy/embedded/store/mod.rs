@@ -9,6 +9,7 @@
 
 mod disk;
 mod keys;
+mod tail;
 mod work;
 mod writer;
 

@@ -1,0 +1,132 @@
+//! Ours: the same work through the library.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rustok_events::{Relay, RelayConfig, TransactionalEventBus};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    database::{Place, Server},
+    sample::{Sample, TENANT},
+    sink::Sink,
+};
+
+/// A business transaction with events; notes in `sink` when it commits.
+pub(crate) async fn publish(
+    db: &DatabaseConnection,
+    bus: &TransactionalEventBus,
+    samples: Vec<Sample>,
+    sink: Option<&Sink>,
+) -> Result<()> {
+    let txn = db.begin().await?;
+    order(&txn, &samples[0]).await?;
+    let numbers: Vec<u64> = sink.iter().flat_map(|_| samples.iter().map(Sample::number)).collect();
+    match <[Sample; 1]>::try_from(samples) {
+        Ok([sample]) => {
+            bus.publish_in_tx(&txn, TENANT, None, sample).await?;
+        }
+        Err(samples) => {
+            bus.publish_all_in_tx(&txn, TENANT, None, samples).await?;
+        }
+    }
+    if let Some(sink) = sink {
+        numbers.into_iter().for_each(|number| sink.committing(number));
+    }
+    bus.commit(txn).await?;
+    Ok(())
+}
+
+async fn order(txn: &DatabaseTransaction, sample: &Sample) -> Result<()> {
+    let backend = txn.get_database_backend();
+    let sql = match backend {
+        sea_orm::DbBackend::Postgres => "INSERT INTO orders (customer, amount) VALUES ($1, $2)",
+        _ => "INSERT INTO orders (customer, amount) VALUES (?, ?)",
+    };
+    let values = [sample.key().into(), 1_i64.into()];
+    txn.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(())
+}
+
+/// Relays that run, each with a pool of its own as if it were a process of its own.
+pub(crate) struct Relays {
+    stop: CancellationToken,
+    running: Vec<JoinHandle<Result<(), rustok_events::RelayError>>>,
+}
+
+impl Relays {
+    /// Starts relays and waits until the parts are spread evenly over them.
+    pub(crate) async fn start(place: &Place, count: usize, sink: &Sink) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let mut running = Vec::new();
+        for _ in 0..count {
+            let db = place.connect(8).await?;
+            let relay = Relay::new(db, sink.clone(), RelayConfig::default());
+            running.push(tokio::spawn(relay.run(stop.clone())));
+        }
+        let relays = Self { stop, running };
+        for _ in 0..3000 {
+            if relays.spread(place).await? == relays.running.len() {
+                return Ok(relays);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bail!("the parts were not spread over {count} relays within half a minute")
+    }
+
+    /// How many relays hold their share.
+    async fn spread(&self, place: &Place) -> Result<usize> {
+        let parts = if place.server == Server::Sqlite { 1 } else { 64 };
+        let share = parts / self.running.len().min(parts);
+        let sql = format!(
+            "SELECT owner FROM rustok_outbox_cursor WHERE owner IS NOT NULL GROUP BY owner HAVING COUNT(*) >= {share}"
+        );
+        let backend = place.db.get_database_backend();
+        Ok(place.db.query_all_raw(Statement::from_string(backend, sql)).await?.len())
+    }
+
+    /// Stops them.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        for running in self.running {
+            running.await??;
+        }
+        Ok(())
+    }
+}
+
+/// Makes everything that was published new again, and wakes the relays.
+pub(crate) async fn rewind(place: &Place, bus: &TransactionalEventBus) -> Result<()> {
+    let sql = match place.server {
+        Server::Postgres { .. } => {
+            "UPDATE rustok_outbox_cursor SET snapshot = '3:3:', hi = NULL, last_id = 0"
+        }
+        Server::MariaDb => {
+            "INSERT IGNORE INTO rustok_outbox_pending (part, id) SELECT part, id FROM published"
+        }
+        Server::Sqlite => "UPDATE rustok_outbox_cursor SET last_id = 0",
+    };
+    let txn = place.db.begin().await?;
+    txn.execute_unprepared(sql).await?;
+    Ok(bus.commit(txn).await?)
+}
+
+/// Remembers what is pending, for [`rewind`], where relaying it takes it away.
+pub(crate) async fn remember(place: &Place) -> Result<()> {
+    if place.server == Server::MariaDb {
+        let sql = "CREATE TABLE published AS SELECT part, id FROM rustok_outbox_pending";
+        place.db.execute_unprepared(sql).await?;
+    }
+    Ok(())
+}
+
+/// Relays what is there, unmeasured.
+pub(crate) async fn drain(place: &Place, events: u64) -> Result<()> {
+    let relay = Relay::new(place.db.clone(), Sink::new(events), RelayConfig::default());
+    relay.drain().await?;
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Where measured events end: a transport that stores nothing and counts everything.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use rustok_events::{
+    EventTransport, TransportError,
+    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
+};
+
+use crate::sample::{self, KEYS};
+
+/// A sink. Clones share what was counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Sink(Arc<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    began: Instant,
+    /// One bit per event.
+    delivered: Vec<AtomicU64>,
+    /// The highest number of each key, and one.
+    newest: Vec<AtomicU64>,
+    distinct: AtomicU64,
+    duplicates: AtomicU64,
+    inversions: AtomicU64,
+    /// Nanoseconds from the beginning to the commit of each event, where latency is measured, and from there to here.
+    times: Vec<(AtomicU64, AtomicU64)>,
+}
+
+impl Sink {
+    /// A sink for events with numbers below `capacity`.
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self::with_times(capacity, 0)
+    }
+
+    /// A sink that also measures how long each event took since [`committing`](Self::committing).
+    pub(crate) fn timed(capacity: u64) -> Self {
+        Self::with_times(capacity, capacity)
+    }
+
+    fn with_times(capacity: u64, times: u64) -> Self {
+        let zeros = |len: u64| (0..len).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Seen {
+            began: Instant::now(),
+            delivered: zeros(capacity.div_ceil(64)),
+            newest: zeros(KEYS),
+            distinct: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
+            inversions: AtomicU64::new(0),
+            times: (0..times).map(|_| Default::default()).collect(),
+        }))
+    }
+
+    /// Takes an event in.
+    pub(crate) fn take(&self, payload: &[u8]) {
+        let seen = &*self.0;
+        let number = sample::number(payload);
+        let bit = 1 << (number % 64);
+        if seen.delivered[(number / 64) as usize].fetch_or(bit, Relaxed) & bit != 0 {
+            seen.duplicates.fetch_add(1, Relaxed);
+            return;
+        }
+        if seen.newest[(number % KEYS) as usize].fetch_max(number + 1, Relaxed) > number {
+            seen.inversions.fetch_add(1, Relaxed);
+        }
+        if let Some((committing, took)) = seen.times.get(number as usize) {
+            took.store(self.now().saturating_sub(committing.load(Relaxed)).max(1), Relaxed);
+        }
+        seen.distinct.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that the transaction of an event is about to commit.
+    pub(crate) fn committing(&self, number: u64) {
+        if let Some((committing, _)) = self.0.times.get(number as usize) {
+            committing.store(self.now(), Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// How many events came, each counted once.
+    pub(crate) fn distinct(&self) -> u64 {
+        self.0.distinct.load(Relaxed)
+    }
+
+    /// How many came again.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.0.duplicates.load(Relaxed)
+    }
+
+    /// How many came for the first time after a later event of their key.
+    pub(crate) fn inversions(&self) -> u64 {
+        self.0.inversions.load(Relaxed)
+    }
+
+    /// The times of all that came, shortest first.
+    pub(crate) fn latencies(&self) -> Vec<Duration> {
+        let took = self.0.times.iter().map(|(_, took)| took.load(Relaxed));
+        let mut latencies: Vec<_> =
+            took.filter(|took| *took > 0).map(Duration::from_nanos).collect();
+        latencies.sort_unstable();
+        latencies
+    }
+
+    /// Waits until `goal` events came.
+    pub(crate) async fn until(&self, goal: u64) {
+        while self.distinct() < goal {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl EventTransport for Sink {
+    fn provision<'a>(
+        &'a self,
+        topics: &'a [TopicSpec],
+    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+        let counts = topics.iter().map(|spec| spec.partitions.unwrap_or(sample::PARTITIONS));
+        let counts = counts.collect();
+        Box::pin(async move { Ok(counts) })
+    }
+
+    fn publish<'a>(
+        &'a self,
+        _topic: &'a TopicName,
+        _partition: u32,
+        messages: Vec<OutgoingMessage>,
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(async move {
+            for message in messages {
+                self.take(&message.payload);
+            }
+            Ok(())
+        })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        _group: &'a str,
+        topic: &'a TopicName,
+        _start: StartFrom,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
+        Box::pin(async move { Err(TransportError::NotFound(topic.to_string())) })
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async { Ok(()) })
+    }
+}

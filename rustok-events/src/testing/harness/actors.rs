@@ -1,0 +1,205 @@
+//! Relays and consumers that crash and come back, a clock that runs, and the end of a schedule.
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sea_orm::DbErr;
+use tokio::task::JoinSet;
+
+use super::{
+    Promise,
+    events::{AlphaAudit, AlphaRecord, App, BetaHear, BetaRecord, READERS, TOPICS},
+    plan::{Groups, LEASE, PACE},
+    tables::{self, WrittenRow},
+    world::World,
+    writers,
+};
+use crate::{
+    ConsumerConfig, ConsumerRuntime, Relay, RelayConfig,
+    envelope::EventMeta,
+    fault::{Draw, Process},
+};
+
+/// Runs a schedule to its end: the writers under faults, then everything without them until it has drained.
+pub(super) async fn perform(world: &Arc<World>, patience: Duration) -> Result<(), DbErr> {
+    let clock = tokio::spawn(run_clock(Arc::clone(world)));
+    let mut actors = JoinSet::new();
+    for number in 0..world.plan.relays {
+        actors.spawn(keep_relay(Arc::clone(world), number));
+    }
+    for (number, groups) in world.plan.consumers.iter().enumerate() {
+        actors.spawn(keep_consumers(Arc::clone(world), number, *groups));
+    }
+    let mut writers = JoinSet::new();
+    for writer in 0..world.plan.writers {
+        writers.spawn(writers::write(Arc::clone(world), writer));
+    }
+    while let Some(joined) = writers.join_next().await {
+        joined.map_err(|error| DbErr::Custom(format!("a writer panicked: {error}")))?;
+    }
+    // Time for what was written to meet its faults.
+    let _ = drained_within(world, Duration::from_millis(400)).await?;
+    world.faults.heal();
+    if let Some(missing) = drained_within(world, patience).await? {
+        world.broken(Promise::NothingLost, format!("not drained after {patience:?}: {missing}"));
+    }
+    world.over.cancel();
+    let ended = tokio::time::timeout(patience, async {
+        while let Some(joined) = actors.join_next().await {
+            if let Err(error) = joined {
+                world.broken(Promise::NothingLost, format!("a party panicked: {error}"));
+            }
+        }
+    });
+    if ended.await.is_err() {
+        world.broken(Promise::NothingLost, format!("a party does not stop within {patience:?}"));
+    }
+    clock.abort();
+    Ok(())
+}
+
+/// Moves the schedule's time.
+async fn run_clock(world: Arc<World>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        world.clock.advance(PACE);
+    }
+}
+
+/// Keeps a process running until the schedule is over, through crashes and stops.
+async fn keep<F, E>(world: &World, name: &str, start: impl Fn(u32, Process) -> F)
+where
+    F: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut draw = Draw::new(world.seed, name);
+    for life in 0.. {
+        let process = world.faults.process();
+        let work = start(life, process.clone());
+        let until_over = async {
+            tokio::pin!(work);
+            tokio::select! {
+                ended = &mut work => ended,
+                () = world.over.cancelled() => {
+                    process.token().cancel();
+                    work.await
+                }
+            }
+        };
+        if let Some(Err(error)) = process.run(until_over).await {
+            world.broken(Promise::NothingLost, format!("{name} gave up: {error}"));
+        }
+        if world.over.is_cancelled() {
+            return;
+        }
+        // Back at once, or after its lease has ended.
+        let down = LEASE.mul_f64(*draw.of(&[0.0, 0.5, 1.5]));
+        world.over.run_until_cancelled(world.clock.sleep(down)).await;
+    }
+}
+
+async fn keep_relay(world: Arc<World>, number: usize) {
+    let name = format!("relay {number}");
+    keep(&world, &name, |life, process| {
+        let mut config = RelayConfig::default()
+            .lease(LEASE)
+            .page_size(world.plan.page_size)
+            .clock(world.clock.clone())
+            .faults(process.faults());
+        config.owner = format!("{name}, life {life}");
+        config.min_tick = Duration::from_millis(2);
+        config.max_tick = Duration::from_millis(10);
+        config.max_backoff = Duration::from_millis(20);
+        Relay::new(world.db.clone(), world.transport.clone(), config).run(process.token())
+    })
+    .await;
+}
+
+async fn keep_consumers(world: Arc<World>, number: usize, groups: Groups) {
+    let name = format!("consumers {number}");
+    keep(&world, &name, |_, process| consume(Arc::clone(&world), groups, process)).await;
+}
+
+async fn consume(
+    world: Arc<World>,
+    groups: Groups,
+    process: Process,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut config = ConsumerConfig::default().faults(process.faults());
+    config.batch_size = world.plan.batch_size;
+    config.clock = world.clock.clone();
+    config.max_backoff = Duration::from_millis(400);
+    let mut builder = ConsumerRuntime::builder(world.db.clone(), world.transport.clone())
+        .state::<Arc<App>>(Arc::clone(&world.app))
+        .config(config);
+    if groups != Groups::Beta {
+        builder = builder.handler(AlphaRecord).handler(AlphaAudit);
+    }
+    if groups != Groups::Alpha {
+        builder = builder.handler(BetaRecord).handler(BetaHear);
+    }
+    Ok(builder.build()?.run(process.token()).await?)
+}
+
+/// Waits until everything committed is at the broker and every group is done with it; says what is missing if that
+/// takes too long.
+async fn drained_within(world: &World, patience: Duration) -> Result<Option<String>, DbErr> {
+    let started = Instant::now();
+    loop {
+        let missing = missing(world).await?;
+        if missing.is_none() || started.elapsed() > patience {
+            return Ok(missing);
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+}
+
+/// What has not arrived yet. Nothing, if between two looks at the broker no message came and everything committed was
+/// there.
+async fn missing(world: &World) -> Result<Option<String>, DbErr> {
+    let before = match messages_done(world) {
+        Ok(messages) => messages,
+        Err(waiting) => return Ok(Some(waiting)),
+    };
+    let written = tables::all_written(&world.db).await?;
+    let arrived: HashSet<_> = TOPICS
+        .iter()
+        .flat_map(|name| world.broker.messages(&name()).into_iter().flatten())
+        .filter_map(|message| Some(EventMeta::from_wire(&message.headers).ok()?.id.as_uuid()))
+        .collect();
+    if let Some(lost) = written.iter().find(|row| !arrived.contains(&row.event_id)) {
+        let WrittenRow { topic, event_id, key, .. } = lost;
+        return Ok(Some(format!("{event_id} of {key} is not in {topic} at the broker")));
+    }
+    Ok(match messages_done(world) {
+        Ok(after) if after == before => None,
+        Ok(_) => Some("messages still come".to_owned()),
+        Err(waiting) => Some(waiting),
+    })
+}
+
+/// How many messages there are, if every group is done with all of them.
+fn messages_done(world: &World) -> Result<usize, String> {
+    let mut messages = 0;
+    for name in TOPICS.map(|name| name()) {
+        let logs = world.broker.messages(&name);
+        messages += logs.iter().map(Vec::len).sum::<usize>();
+        for (group, _, _) in READERS.iter().filter(|(_, _, reads)| *reads == name.topic()) {
+            let done = world.broker.stored_offsets(group, &name);
+            for (partition, log) in logs.iter().enumerate() {
+                let done = done.get(partition).copied().unwrap_or(0);
+                if done < log.len() as u64 {
+                    let len = log.len();
+                    return Err(format!(
+                        "group {group} is done with {done} of {len} on {name}/{partition}"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(messages)
+}

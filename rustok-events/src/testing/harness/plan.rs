@@ -1,0 +1,98 @@
+//! What a seed decides besides the faults: who takes part, how they are set up, and which events fail.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::fault::Draw;
+
+/// The lease of the relays, in the schedule's own time.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+/// How much of the schedule's time passes with each millisecond.
+pub(super) const PACE: Duration = Duration::from_millis(40);
+/// A pause that a take-over fits into.
+pub(super) const PAUSE: Duration = Duration::from_secs(4);
+/// The keys that writers write on.
+pub(super) const KEYS: [&str; 3] = ["ann", "bob", "cat"];
+/// How many transactions each writer makes.
+pub(super) const TRANSACTIONS: usize = 4;
+
+/// The parties of a schedule.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) relays: usize,
+    /// Which groups each consumer process serves.
+    pub(super) consumers: Vec<Groups>,
+    pub(super) writers: usize,
+    pub(super) page_size: u64,
+    pub(super) batch_size: usize,
+    /// Which events fail, by handler and number.
+    pub(super) fates: HashMap<(&'static str, &'static str, u32), Fate>,
+}
+
+/// The groups of a consumer process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Groups {
+    Alpha,
+    Beta,
+    Both,
+}
+
+/// How a handler fails at an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// So many times, then no more.
+    Fails(u32),
+    /// Once, by a panic.
+    Panics,
+    /// Each time.
+    Hopeless,
+    /// With an error that says that no retry can help.
+    Terminal,
+}
+
+impl Fate {
+    /// Whether it ends as a dead letter.
+    pub(super) fn is_deadly(self) -> bool {
+        matches!(self, Self::Hopeless | Self::Terminal)
+    }
+}
+
+/// The handlers of facts.
+const HANDLERS: [(&str, &str); 3] = [("alpha", "record"), ("alpha", "audit"), ("beta", "record")];
+
+/// The number of the `event`-th event of a writer's transaction.
+pub(super) fn number(writer: usize, transaction: usize, event: usize) -> u32 {
+    u32::try_from(writer * 100 + transaction * 10 + event).unwrap_or(u32::MAX)
+}
+
+impl Plan {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut draw = Draw::new(seed, "parties");
+        let relays = *draw.of(&[1, 2, 2, 3, 4]);
+        let consumers = match draw.below(4) {
+            0 => vec![Groups::Both],
+            1 => vec![Groups::Alpha, Groups::Beta],
+            2 => vec![Groups::Both, Groups::Alpha],
+            _ => vec![Groups::Both, Groups::Both],
+        };
+        let writers = 2 + draw.below(2);
+        let page_size = *draw.of(&[1, 2, 3, 5, 100]);
+        let batch_size = *draw.of(&[1, 2, 4, 16]);
+        let mut fates = HashMap::new();
+        let mut fate = |draw: &mut Draw, fate| {
+            let (group, handler) = *draw.of(&HANDLERS);
+            // The earlier an event, the more there is to wait behind it.
+            let number = number(draw.below(writers), draw.below(2), 0);
+            fates.insert((group, handler, number), fate);
+        };
+        for _ in 0..draw.below(3) {
+            let times = 1 + u32::from(draw.chance(50));
+            let mild = if draw.chance(30) { Fate::Panics } else { Fate::Fails(times) };
+            fate(&mut draw, mild);
+        }
+        if draw.chance(75) {
+            let deadly = *draw.of(&[Fate::Hopeless, Fate::Terminal]);
+            fate(&mut draw, deadly);
+        }
+        Self { relays, consumers, writers, page_size, batch_size, fates }
+    }
+}
