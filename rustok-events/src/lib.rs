@@ -36,6 +36,8 @@ pub mod envelope;
 #[cfg(feature = "runtime")]
 pub mod handler;
 #[cfg(feature = "runtime")]
+mod held;
+#[cfg(feature = "runtime")]
 mod inbox;
 #[cfg(feature = "runtime")]
 pub mod migration;
@@ -53,6 +55,8 @@ mod sql;
 pub mod testing;
 #[cfg(feature = "runtime")]
 pub mod transport;
+#[cfg(feature = "runtime")]
+mod trouble;
 
 #[cfg(feature = "iggy")]
 pub use self::transport::iggy;

@@ -4,7 +4,7 @@ use rustok_events::{
     Catalog, CatalogError, DomainEvent, EventDescriptor, EventRuntime, Key, consumer::BuildError,
     prelude::*, testing::MemoryTransport,
 };
-use rustok_events_tests::database;
+use rustok_events_tests::Backend;
 use serde::{Deserialize, Serialize};
 
 /// An event in a module of its own.
@@ -190,7 +190,8 @@ event!(
 
 #[tokio::test]
 async fn a_runtime_refuses_handlers_whose_events_do_not_fit() {
-    let (db, _dir) = database().await;
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
     let runtime = EventRuntime::builder(db)
         .transport(MemoryTransport::new())
         .handler(on_placed)
@@ -202,7 +203,8 @@ async fn a_runtime_refuses_handlers_whose_events_do_not_fit() {
 
 #[tokio::test]
 async fn a_group_over_several_events_forgets_none() {
-    let (db, _dir) = database().await;
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
     let builder = || {
         EventRuntime::builder(db.clone())
             .transport(MemoryTransport::new())

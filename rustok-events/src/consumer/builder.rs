@@ -1,12 +1,12 @@
 //! From handlers to consumers: grouped, checked, ready to run.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{DatabaseConnection, DbBackend};
-use tokio::sync::Semaphore;
+use sea_orm::DatabaseConnection;
 
 use super::{
-    BuildError, ConsumerConfig, ConsumerRuntime, coverage::Coverage, processor::Processor,
+    BuildError, ConsumerConfig, ConsumerRuntime, breaker::Breaker, call::Surroundings,
+    coverage::Coverage, middleware::Middleware, processor::Processor, transaction::Writer,
 };
 use crate::{
     Catalog, TransactionalEventBus,
@@ -19,20 +19,24 @@ use crate::{
 #[must_use = "nothing is handled until the runtime is built and run"]
 pub struct ConsumerRuntimeBuilder<S> {
     db: DatabaseConnection,
-    transport: Arc<dyn EventTransport>,
+    transport: Option<Arc<dyn EventTransport>>,
     state: Arc<S>,
     handlers: Vec<Arc<dyn ErasedHandler<S>>>,
+    middleware: Vec<Arc<dyn Middleware>>,
+    concurrency: HashMap<String, usize>,
     config: ConsumerConfig,
     coverage: Coverage,
 }
 
 impl ConsumerRuntimeBuilder<()> {
-    pub(crate) fn new(db: DatabaseConnection, transport: Arc<dyn EventTransport>) -> Self {
+    pub(crate) fn new(db: DatabaseConnection, transport: Option<Arc<dyn EventTransport>>) -> Self {
         Self {
             db,
             transport,
             state: Arc::new(()),
             handlers: Vec::new(),
+            middleware: Vec::new(),
+            concurrency: HashMap::new(),
             config: ConsumerConfig::default(),
             coverage: Coverage::default(),
         }
@@ -45,6 +49,8 @@ impl ConsumerRuntimeBuilder<()> {
             transport: self.transport,
             state: Arc::new(state),
             handlers: Vec::new(),
+            middleware: self.middleware,
+            concurrency: self.concurrency,
             config: self.config,
             coverage: self.coverage,
         }
@@ -52,15 +58,28 @@ impl ConsumerRuntimeBuilder<()> {
 }
 
 impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
+    #[cfg(feature = "testing")]
     pub(crate) fn from_parts(
         db: DatabaseConnection,
-        transport: Arc<dyn EventTransport>,
         state: Arc<S>,
         handlers: Vec<Arc<dyn ErasedHandler<S>>>,
-        config: ConsumerConfig,
-        coverage: Coverage,
     ) -> Self {
-        Self { db, transport, state, handlers, config, coverage }
+        Self {
+            db,
+            transport: None,
+            state,
+            handlers,
+            middleware: Vec::new(),
+            concurrency: HashMap::new(),
+            config: ConsumerConfig::default(),
+            coverage: Coverage::default(),
+        }
+    }
+
+    /// Sets the transport.
+    pub(crate) fn transport(mut self, transport: Arc<dyn EventTransport>) -> Self {
+        self.transport = Some(transport);
+        self
     }
 
     /// Adds a handler.
@@ -83,6 +102,19 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
         self
     }
 
+    /// Wraps every call of every handler; the first added is the outermost.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Sets how many members of `group` run here on each of its topics, instead of
+    /// [`ConsumerConfig::concurrency`].
+    pub fn concurrency(mut self, group: impl Into<String>, members: usize) -> Self {
+        self.concurrency.insert(group.into(), members);
+        self
+    }
+
     /// Sets how the consumers work.
     pub fn config(mut self, config: ConsumerConfig) -> Self {
         self.config = config;
@@ -94,6 +126,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
     /// # Errors
     /// [`BuildError`] names what does not.
     pub fn build(self) -> Result<ConsumerRuntime<S>, BuildError> {
+        let transport = self.transport.ok_or(BuildError::NoTransport)?;
         check_names(&self.handlers)?;
         let specs: Vec<_> = self.handlers.iter().map(|handler| handler.spec()).collect();
         let catalog = self.coverage.catalog(&specs)?;
@@ -102,28 +135,40 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
         let bus = TransactionalEventBus::new()
             .with_codec(self.config.codec)
             .with_clock(self.config.clock.clone());
-        // SQLite has one writer: queueing here is fair, queueing in its busy handler is not.
-        let writers = match self.db.get_database_backend() {
-            DbBackend::Sqlite => 1,
-            _ => Semaphore::MAX_PERMITS,
+        let writer = Arc::new(Writer::new(self.db, self.config.faults.clone()));
+        let surroundings = Surroundings {
+            middleware: self.middleware.into(),
+            timeout: self.config.handler_timeout,
         };
-        let writers = Arc::new(Semaphore::new(writers));
+        let mut breakers: HashMap<&'static str, Arc<Breaker>> = HashMap::new();
         let processors = by_group_and_topic(self.handlers)
             .into_iter()
             .map(|(group, topic, handlers)| {
+                let breaker = breakers
+                    .entry(group)
+                    .or_insert_with(|| Arc::new(Breaker::new(group, &self.config)));
                 Arc::new(Processor {
-                    db: self.db.clone(),
+                    writer: Arc::clone(&writer),
                     bus: bus.clone(),
                     state: Arc::clone(&self.state),
                     group,
                     topic,
                     handlers,
-                    writers: Arc::clone(&writers),
+                    surroundings: surroundings.clone(),
+                    breaker: Arc::clone(breaker),
                     config: self.config.clone(),
                 })
             })
             .collect();
-        Ok(ConsumerRuntime { processors, topics, transport: self.transport, config: self.config })
+        Ok(ConsumerRuntime {
+            processors,
+            topics,
+            writer,
+            bus,
+            transport,
+            config: self.config,
+            concurrency: self.concurrency,
+        })
     }
 }
 

@@ -2,7 +2,10 @@
 
 use sea_orm::DbErr;
 
-use crate::{BoxError, CatalogError, transport::TransportError};
+use crate::{
+    BoxError, CatalogError,
+    transport::{TopicName, TransportError},
+};
 
 /// Why a runtime could not be built: what was declared does not fit together.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -82,6 +85,24 @@ pub enum ConsumerError {
         "the inbox cannot be used: {0} (do the tables exist? `Migrator::up(&db, None)` creates them)"
     )]
     Database(#[from] DbErr),
+    /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
+    #[error(
+        "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
+    )]
+    Unreadable {
+        /// Why, as a short and stable code.
+        code: &'static str,
+        /// The group.
+        group: &'static str,
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Its place on the partition.
+        offset: u64,
+        /// Why.
+        error: String,
+    },
     /// A consumer ended in a way it never should.
     #[error("a consumer crashed: {0}")]
     Crashed(#[source] BoxError),
@@ -93,6 +114,7 @@ impl ConsumerError {
         match self {
             Self::Transport(error) => error.code(),
             Self::Database(_) => "database",
+            Self::Unreadable { code, .. } => code,
             Self::Crashed(_) => "crashed",
         }
     }
