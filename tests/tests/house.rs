@@ -1,8 +1,10 @@
 //! The rules of the house: who may know whom.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
@@ -91,4 +93,23 @@ fn every_mutant_still_fits_the_source() {
             *text = edit.apply(text).unwrap_or_else(|error| panic!("{}: {error}", mutant.what));
         }
     }
+}
+
+#[test]
+fn a_domain_crate_pulls_in_serde_uuid_and_little_else() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--package", "commerce-events"])
+        .args(["--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(crates.contains("serde") && crates.contains("uuid"), "{crates:?}");
+    for heavy in ["iggy", "sea-orm", "tokio", "chrono", "serde_json", "bytes", "tracing"] {
+        assert!(!crates.contains(heavy), "a domain crate pulls in {heavy}");
+    }
+    assert!(crates.len() <= 20, "{crates:?}");
 }

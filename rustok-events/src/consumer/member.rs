@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Member<S> {
                         group = self.processor.group, topic = %self.processor.topic,
                         "consumer starts again"
                     );
-                    token.run_until_cancelled(self.config.clock.sleep(pause)).await;
+                    token.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -156,7 +156,18 @@ impl<S: Send + Sync + 'static> Member<S> {
         self.busy.remove(&done.partition);
         if let Some(offset) = done.offset {
             self.config.faults.broker("consumer.acknowledge.before").await?;
-            subscription.acknowledge(done.partition, offset).await?;
+            match subscription.acknowledge(done.partition, offset).await {
+                // Its work is another member's now, and done again there. The other partitions go on: a new membership
+                // would take theirs from other members in turn.
+                Err(TransportError::LostOwnership { partition, .. }) => {
+                    tracing::info!(
+                        group = self.processor.group, topic = %self.processor.topic, partition,
+                        "a partition went to another member"
+                    );
+                    self.waiting.remove(&partition);
+                }
+                acknowledged => acknowledged?,
+            }
             self.config.faults.broker("consumer.acknowledge.after").await?;
         }
         done.result
@@ -164,8 +175,7 @@ impl<S: Send + Sync + 'static> Member<S> {
 
     /// Waits for what is in flight, at most as long as a stop may take, and acknowledges it.
     async fn finish(&mut self, subscription: &mut dyn Subscription) -> Result<(), ConsumerError> {
-        let deadline = self.config.clock.clone();
-        let deadline = deadline.sleep(self.config.drain_timeout);
+        let deadline = tokio::time::sleep(self.config.drain_timeout);
         tokio::pin!(deadline);
         let mut result = Ok(());
         loop {

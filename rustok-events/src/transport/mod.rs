@@ -172,6 +172,10 @@ pub trait Subscription: Send {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<IncomingMessage>, TransportError>>;
 
     /// Stores that the group is done with everything on the partition up to and including `offset`.
+    ///
+    /// After [`TransportError::LostOwnership`] the subscription goes on with its other partitions. What it handed out
+    /// of the lost one is another member's; should the partition come back, it is handed out from what the group is
+    /// done with by then.
     fn acknowledge(
         &mut self,
         partition: u32,

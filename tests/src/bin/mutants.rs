@@ -14,6 +14,8 @@ use std::{
 use rustok_events_tests::mutants::{MUTANTS, Mutant};
 
 const MOST: u32 = 200;
+/// What `schedules` is called in the copy.
+const BINARY: &str = "mutant_schedules";
 
 fn main() -> ExitCode {
     let word = std::env::args().nth(1).unwrap_or_default();
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let workspace = workspace.canonicalize().expect("the workspace is there");
     let copy = workspace.join("target/mutants");
     copy_sources(&workspace, &copy);
+    rename_binary(&copy);
     println!("| promise | mutant | store | schedules until caught | seen as |\n|---|---|---|---|---|");
     let mut alive = 0;
     for mutant in MUTANTS.iter().filter(|mutant| mutant.what.contains(&word)) {
@@ -50,6 +53,15 @@ fn copy_sources(workspace: &Path, copy: &Path) {
     }
 }
 
+/// The program of the mutants is not to stand in the place of the real one.
+fn rename_binary(copy: &Path) {
+    let file = copy.join("tests/Cargo.toml");
+    let manifest = fs::read_to_string(&file).expect("the manifest is there");
+    let renamed = manifest.replace("name = \"schedules\"", &format!("name = \"{BINARY}\""));
+    assert_ne!(renamed, manifest, "the manifest names the program");
+    fs::write(file, renamed).expect("the copy can be written");
+}
+
 /// How many schedules it took and which promises were seen broken; `None` if the mutant lived.
 fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String)> {
     let files: Vec<PathBuf> =
@@ -63,7 +75,7 @@ fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String
     }
     let cargo = |command: &str| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args([command, "--quiet", "-p", "rustok-events-tests", "--bin", "schedules"]);
+        cargo.args([command, "--quiet", "-p", "rustok-events-tests", "--bin", BINARY]);
         // The dependencies are built already.
         cargo.current_dir(copy).env("CARGO_TARGET_DIR", workspace.join("target"));
         cargo.env("RUST_BACKTRACE", "0");

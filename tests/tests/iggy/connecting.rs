@@ -1,8 +1,9 @@
 //! Coming in, going away, coming back.
 
+use iggy::prelude::{Client as _, PersonalAccessTokenClient as _, PersonalAccessTokenExpiry};
 use rustok_events::{TransportError, iggy::IggyTransport};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, provision};
 
 pub(crate) async fn a_wrong_password_is_named_and_not_shown(broker: Broker) {
     let mut config = broker.config();
@@ -21,4 +22,22 @@ pub(crate) async fn a_wrong_password_is_named_and_not_shown(broker: Broker) {
     for shown in [refused.to_string(), format!("{refused:?}"), format!("{config:?}")] {
         assert!(!shown.contains("marlin"), "{shown}");
     }
+}
+
+/// The embedded broker has no access tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_personal_access_token_lets_in() {
+    let Some(broker) = Broker::server().await else { return };
+    let client = broker.plain_client().await;
+    let name = broker.stream.replace("rustok-", "");
+    let expiry = PersonalAccessTokenExpiry::NeverExpire;
+    let token = client.create_personal_access_token(&name, expiry).await.unwrap().token;
+    let mut config = broker.config();
+    config.remote.password = "not the password".to_owned();
+    config.remote.personal_access_token = Some(token);
+    let transport = IggyTransport::new(config).await.unwrap();
+    provision(&transport, &broker.topic("orders"), 1).await;
+    client.delete_personal_access_token(&name).await.unwrap();
+    client.shutdown().await.unwrap();
+    broker.clean_up().await;
 }

@@ -11,6 +11,8 @@ use rustok_events::{
     transport::TopicName,
 };
 
+use rustok_events_tests::eventually;
+
 use crate::broker::{join, number, provision, publish, take};
 
 fn topic() -> TopicName {
@@ -76,6 +78,40 @@ async fn a_folder_in_use_is_refused_by_name() {
     );
 }
 
+/// The folder that the test below has another process hold.
+const HOLD: &str = "RUSTOK_TEST_HOLD_FOLDER";
+
+/// Holds a folder until it is killed, when it is run for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_a_folder_for_another_process() {
+    let Ok(folder) = std::env::var(HOLD) else { return };
+    let _transport = IggyTransport::new(at(folder.as_ref())).await.unwrap();
+    std::fs::write(std::path::Path::new(&folder).join("held"), "").unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut holder = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "embedding::holds_a_folder_for_another_process"])
+        .env(HOLD, folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually(|| async { folder.path().join("held").exists() }).await;
+    let refused = IggyTransport::new(at(folder.path())).await.unwrap_err();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let name = folder.path().display().to_string();
+    assert!(
+        matches!(&refused, TransportError::Config(what) if what.contains(&name)),
+        "{refused:?}"
+    );
+    // What died holds nothing.
+    IggyTransport::new(at(folder.path())).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_in_memory_are_apart() {
     let mut config = IggyConfig::default();
@@ -112,7 +148,7 @@ async fn a_restart_of_the_broker_is_noticed_and_survived() {
     broker.shutdown().await;
     let lost = member.next(1).await.unwrap_err();
     assert!(matches!(&lost, TransportError::Unavailable(_)) && lost.is_retryable(), "{lost:?}");
-    rustok_events_tests::eventually(|| async { !transport.is_connected() }).await;
+    eventually(|| async { !transport.is_connected() }).await;
     let begun = std::time::Instant::now();
     let away = transport.publish(&topic(), 0, vec![crate::broker::message("3")]).await.unwrap_err();
     assert!(matches!(&away, TransportError::Unavailable(_)), "{away:?}");
@@ -126,7 +162,7 @@ async fn a_restart_of_the_broker_is_noticed_and_survived() {
         let mut config = transport.config().clone();
         config.connection.send_timeout = Duration::from_secs(10);
         tokio::spawn(async move {
-            rustok_events_tests::eventually(|| async { transport.is_connected() }).await;
+            eventually(|| async { transport.is_connected() }).await;
             publish(&transport, &topic(), 0, 3..4).await;
         })
     };

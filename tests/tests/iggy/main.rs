@@ -13,6 +13,7 @@ mod publishing;
 mod replay;
 mod road;
 mod stream;
+mod tls;
 mod traps;
 
 use broker::Broker;
@@ -77,5 +78,6 @@ cases! {
         bytes_go_in_and_come_out_by_partition;
     road:
         events_are_handled_once_in_order_of_their_keys,
+        two_services_share_the_work_and_do_it_once,
         an_independent_client_reads_the_events;
 }

@@ -1,12 +1,16 @@
 //! The whole road, from the transaction to the handler, with Iggy in the middle.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use iggy::prelude::{AutoCommit, Client as _, IggyDuration};
 use rustok_events::{
     DomainEvent, EventDescriptor, EventRuntime, Key, Relay, RelayConfig, TransactionalEventBus,
     handler::{EventHandler, HandlerOptions, RetryPolicy, Transactional},
+    iggy::IggyTransport,
     prelude::*,
 };
 use rustok_events_tests::{Backend, eventually, rows};
@@ -108,6 +112,52 @@ pub(crate) async fn events_are_handled_once_in_order_of_their_keys(broker: Broke
         let of_key = ledger(&db).await.into_iter().filter(|(k, _)| k == key);
         let numbers: Vec<u32> = of_key.map(|(_, number)| number).collect();
         assert!(numbers.is_sorted(), "{key}: {numbers:?}");
+    }
+    remove_events(&broker).await;
+}
+
+pub(crate) async fn two_services_share_the_work_and_do_it_once(broker: Broker) {
+    let _alone = STREAM.lock().await;
+    remove_events(&broker).await;
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
+    let start = |transport: IggyTransport| {
+        let token = CancellationToken::new();
+        let runtime = EventRuntime::builder(db.clone()).transport(transport).handler(Record);
+        (tokio::spawn(runtime.build().unwrap().run(token.clone())), token)
+    };
+    let first = start(broker.transport().await);
+    let second_transport = broker.transport().await;
+    let mut second = None;
+    for number in 0..300_u32 {
+        publish(&db, ["a", "b", "c", "d", "e"][number as usize % 5], number).await;
+        // One joins while there is work, and leaves while there is work.
+        if number == 100 {
+            second = Some(start(second_transport.clone()));
+        }
+        if number == 200
+            && let Some((running, token)) = second.take()
+        {
+            token.cancel();
+            running.await.unwrap().unwrap();
+        }
+    }
+    let begun = Instant::now();
+    let handled = || async { ledger(&db).await.len() };
+    while handled().await < 300 && begun.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eprintln!("two services: the rest was handled within {:?}", begun.elapsed());
+    first.1.cancel();
+    first.0.await.unwrap().unwrap();
+    let ledger = ledger(&db).await;
+    for key in ["a", "b", "c", "d", "e"] {
+        let numbers: Vec<u32> =
+            ledger.iter().filter(|(k, _)| k == key).map(|(_, number)| *number).collect();
+        let expected: Vec<u32> = (0..300)
+            .filter(|number| ["a", "b", "c", "d", "e"][*number as usize % 5] == key)
+            .collect();
+        assert_eq!(numbers, expected, "{key}: each once, in order");
     }
     remove_events(&broker).await;
 }

@@ -98,6 +98,12 @@ impl Endpoint {
         if self.token.is_some() { "personal access token" } else { &self.username }
     }
 
+    /// How often a consumer's idle connection is checked. Seldom, since there may be many of them and any news makes
+    /// them ask; often enough for a server that wants a sign of life every five seconds.
+    pub(super) fn member_check(&self) -> Duration {
+        self.timing.heartbeat * 3
+    }
+
     fn client(&self, address: &str) -> Result<IggyClient, IggyError> {
         let config = TcpClientConfig {
             server_address: address.to_owned(),
@@ -131,14 +137,20 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Tries the addresses in turn, beginning at number `first`. A refused log-in or a wrong configuration ends
-    /// the tour: the next address would say the same.
-    pub(super) async fn open(endpoint: &Endpoint, first: usize) -> Result<Self, TransportError> {
+    /// the tour: the next address would say the same. While idle the connection is checked every `check`.
+    pub(super) async fn open(
+        endpoint: &Endpoint,
+        first: usize,
+        check: Duration,
+    ) -> Result<Self, TransportError> {
         let mut last = TransportError::Config("no address".to_owned());
         for number in 0..endpoint.addresses.len() {
             let address = &endpoint.addresses[(first + number) % endpoint.addresses.len()];
             match Self::open_at(endpoint, address).await {
                 Err(error) if error.is_retryable() => last = error,
-                result => return result,
+                result => {
+                    return result.inspect(|connection| connection.check_while_idle(check));
+                }
             }
         }
         Err(last)
@@ -171,7 +183,6 @@ impl Connection {
         connection.raw(limit, &what, login).await?.map_err(|error| {
             TransportError::Unauthenticated { username: user.to_owned(), source: Box::new(error) }
         })?;
-        connection.check_while_idle(endpoint.timing.heartbeat);
         tracing::debug!(address, user, "connected to the broker");
         Ok(connection)
     }

@@ -203,7 +203,7 @@ pub struct ConnectionConfig {
     /// How long a publish may take, a reconnection on the way included. One that runs out may still be applied.
     #[serde(with = "duration")]
     pub send_timeout: Duration,
-    /// How often an idle connection is checked.
+    /// How often an idle connection is checked; a consumer's every third time.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
     /// The shortest pause between two attempts to reconnect; it doubles, with jitter.

@@ -30,7 +30,7 @@ enum State {
 impl Link {
     /// Connects, and keeps connected from then on.
     pub(super) async fn open(endpoint: Arc<Endpoint>) -> Result<Self, TransportError> {
-        let first = Arc::new(Connection::open(&endpoint, 0).await?);
+        let first = Arc::new(Connection::open(&endpoint, 0, endpoint.timing.heartbeat).await?);
         let (state, current) = watch::channel(State::Up(Arc::clone(&first)));
         let closed = CancellationToken::new();
         let keep = keep(endpoint, first, state, closed.clone());
@@ -83,6 +83,7 @@ impl Link {
     /// Whether the broker accepts the log-in; `None` while that is not known.
     pub(super) fn is_logged_in(&self) -> Option<bool> {
         match &*self.current.borrow() {
+            _ if self.closed.is_cancelled() => None,
             State::Up(connection) if connection.is_alive() => Some(true),
             State::Refused { .. } => Some(false),
             State::Up(_) | State::Down(_) => None,
@@ -123,7 +124,8 @@ async fn keep(
         let mut backoff = Backoff::new(timing.reconnect_min, timing.reconnect_max);
         connection = loop {
             turn += 1;
-            let opened = closed.run_until_cancelled(Connection::open(&endpoint, turn)).await;
+            let opening = Connection::open(&endpoint, turn, timing.heartbeat);
+            let opened = closed.run_until_cancelled(opening).await;
             let Some(opened) = opened else { return };
             let error = match opened {
                 Ok(connection) => break Arc::new(connection),

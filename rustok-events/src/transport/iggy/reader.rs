@@ -54,7 +54,8 @@ impl Reader {
     async fn connection(&mut self) -> Result<&Connection, TransportError> {
         if self.connection.as_ref().is_none_or(|connection| !connection.is_alive()) {
             self.connection = None;
-            self.connection = Some(Connection::open(&self.endpoint, 0).await?);
+            self.connection =
+                Some(Connection::open(&self.endpoint, 0, self.endpoint.member_check()).await?);
         }
         self.connection.as_ref().ok_or(TransportError::Closed)
     }

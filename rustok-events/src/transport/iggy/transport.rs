@@ -111,8 +111,8 @@ impl IggyTransport {
     }
 
     /// Whether all connections that the transport itself needs work now, as far as is known: a connection that
-    /// breaks is known at once, one that falls silent after a
-    /// [`heartbeat`](super::ConnectionConfig::heartbeat) and a request time-out.
+    /// breaks while it is idle is known after a [`heartbeat`](super::ConnectionConfig::heartbeat), one that falls
+    /// silent after a request time-out more.
     pub fn is_connected(&self) -> bool {
         self.inner.control.is_up() && self.inner.publishers.is_up()
     }
@@ -208,7 +208,7 @@ impl IggyTransport {
         time: Option<DateTime<Utc>>,
     ) -> Result<(), TransportError> {
         let mut reader = self.reader(topic).await?;
-        let connection = Connection::open(&self.inner.endpoint, 0).await?;
+        let connection = self.connection().await?;
         let seat = Seat::join(connection, group, topic).await?;
         for partition in 0..seat.details().await?.partitions_count {
             let first = match time {
@@ -289,6 +289,12 @@ impl IggyTransport {
         self.inner.control.get(self.inner.endpoint.timing.request_timeout).await
     }
 
+    /// A connection for somebody's own use.
+    async fn connection(&self) -> Result<Connection, TransportError> {
+        let endpoint = &self.inner.endpoint;
+        Connection::open(endpoint, 0, endpoint.member_check()).await
+    }
+
     fn watcher(&self, topic: &TopicName) -> Arc<Watcher> {
         let inner = &self.inner;
         let mut watchers = inner.watchers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -361,7 +367,7 @@ impl EventTransport for IggyTransport {
             if self.is_closed() {
                 return Err(TransportError::Closed);
             }
-            let connection = Connection::open(&self.inner.endpoint, 0).await?;
+            let connection = self.connection().await?;
             let watcher = self.watcher(topic);
             let member = Member::join(connection, watcher, group, topic, start).await?;
             self.remember(topic);
