@@ -148,8 +148,15 @@ pub enum ScheduleError {
     },
 }
 
+/// The first of each kind say what the others would repeat.
 fn lines(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("\n  {violation}")).collect()
+    const MOST: usize = 12;
+    let mut lines: String =
+        violations.iter().take(MOST).map(|violation| format!("\n  {violation}")).collect();
+    if let Some(more) = violations.len().checked_sub(MOST + 1) {
+        lines.push_str(&format!("\n  and {} more", more + 1));
+    }
+    lines
 }
 
 fn list(faults: &[PlannedFault]) -> String {
