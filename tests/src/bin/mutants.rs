@@ -14,8 +14,6 @@ use std::{
 use rustok_events_tests::mutants::{MUTANTS, Mutant};
 
 const MOST: u32 = 200;
-/// What `schedules` is called in the copy.
-const BINARY: &str = "mutant_schedules";
 
 fn main() -> ExitCode {
     let word = std::env::args().nth(1).unwrap_or_default();
@@ -23,11 +21,12 @@ fn main() -> ExitCode {
     let workspace = workspace.canonicalize().expect("the workspace is there");
     let copy = workspace.join("target/mutants");
     copy_sources(&workspace, &copy);
-    rename_binary(&copy);
-    println!("| promise | mutant | store | schedules until caught | seen as |\n|---|---|---|---|---|");
+    println!(
+        "| promise | mutant | store | schedules until caught | seen as |\n|---|---|---|---|---|"
+    );
     let mut alive = 0;
     for mutant in MUTANTS.iter().filter(|mutant| mutant.what.contains(&word)) {
-        let caught = run(mutant, &workspace, &copy);
+        let caught = run(mutant, &copy);
         alive += u32::from(caught.is_none());
         let (schedules, seen_as) = caught.unwrap_or_else(|| ("never".to_owned(), String::new()));
         let (promise, store) = (mutant.promise.code(), mutant.store.name());
@@ -53,17 +52,8 @@ fn copy_sources(workspace: &Path, copy: &Path) {
     }
 }
 
-/// The program of the mutants is not to stand in the place of the real one.
-fn rename_binary(copy: &Path) {
-    let file = copy.join("tests/Cargo.toml");
-    let manifest = fs::read_to_string(&file).expect("the manifest is there");
-    let renamed = manifest.replace("name = \"schedules\"", &format!("name = \"{BINARY}\""));
-    assert_ne!(renamed, manifest, "the manifest names the program");
-    fs::write(file, renamed).expect("the copy can be written");
-}
-
 /// How many schedules it took and which promises were seen broken; `None` if the mutant lived.
-fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String)> {
+fn run(mutant: &Mutant, copy: &Path) -> Option<(String, String)> {
     let files: Vec<PathBuf> =
         mutant.edits.iter().map(|edit| copy.join("rustok-events/src").join(edit.file)).collect();
     let originals: Vec<String> =
@@ -75,9 +65,10 @@ fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String
     }
     let cargo = |command: &str| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args([command, "--quiet", "-p", "rustok-events-tests", "--bin", BINARY]);
-        // The dependencies are built already.
-        cargo.current_dir(copy).env("CARGO_TARGET_DIR", workspace.join("target"));
+        cargo.args([command, "--quiet", "-p", "rustok-events-tests", "--bin", "schedules"]);
+        // A target folder of its own: in that of the workspace cargo would take a mutant for the real thing, since it
+        // tells packages apart by where they lie below their workspace.
+        cargo.current_dir(copy).env("CARGO_TARGET_DIR", copy.join("target"));
         cargo.env("RUST_BACKTRACE", "0");
         cargo
     };
@@ -92,13 +83,11 @@ fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String
         fs::write(file, original).expect("the copy can be written");
     }
     // `schedule 12: …`, then a line for each promise that was broken.
-    let seed = output.lines().find_map(|line| {
-        line.strip_prefix("schedule ")?.split_once(':')?.0.parse::<u32>().ok()
-    })?;
-    let mut promises: Vec<&str> = output
+    let seed = output
         .lines()
-        .filter_map(|line| line.strip_prefix("  P").map(|_| &line[2..4]))
-        .collect();
+        .find_map(|line| line.strip_prefix("schedule ")?.split_once(':')?.0.parse::<u32>().ok())?;
+    let mut promises: Vec<&str> =
+        output.lines().filter_map(|line| line.strip_prefix("  P").map(|_| &line[2..4])).collect();
     promises.sort_unstable();
     promises.dedup();
     Some(((seed + 1).to_string(), promises.join(", ")))

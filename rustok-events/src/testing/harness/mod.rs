@@ -13,8 +13,11 @@
 mod actors;
 mod checks;
 mod events;
+mod keys;
+mod log;
 mod matrix;
 mod observer;
+mod order;
 mod plan;
 mod tables;
 mod world;
@@ -151,12 +154,12 @@ pub enum ScheduleError {
 /// The first of each kind say what the others would repeat.
 fn lines(violations: &[Violation]) -> String {
     const MOST: usize = 12;
-    let mut lines: String =
+    let mut lines: Vec<String> =
         violations.iter().take(MOST).map(|violation| format!("\n  {violation}")).collect();
-    if let Some(more) = violations.len().checked_sub(MOST + 1) {
-        lines.push_str(&format!("\n  and {} more", more + 1));
+    if violations.len() > MOST {
+        lines.push(format!("\n  and {} more", violations.len() - MOST));
     }
-    lines
+    lines.concat()
 }
 
 fn list(faults: &[PlannedFault]) -> String {
