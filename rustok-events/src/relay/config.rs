@@ -26,6 +26,10 @@ pub struct RelayConfig {
     pub max_backoff: Duration,
     /// How long a stop waits for the pages at hand.
     pub stop_timeout: Duration,
+    /// How long published events are kept, so that they can be published again for a broker that lost them.
+    pub replay_window: Duration,
+    /// How long a write-once id is remembered. The same id is a new event after that.
+    pub write_once_window: Duration,
     /// Who holds the lease, for operators to read. Unique for each relay.
     pub owner: String,
     /// The clock.
@@ -43,6 +47,8 @@ impl Default for RelayConfig {
             max_tick: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
+            replay_window: Duration::from_secs(24 * 60 * 60),
+            write_once_window: Duration::from_secs(7 * 24 * 60 * 60),
             owner: format!("relay-{}-{}", std::process::id(), Uuid::now_v7().simple()),
             clock: Clock::system(),
             faults: Faults::default(),
@@ -62,6 +68,13 @@ impl RelayConfig {
     #[must_use]
     pub fn page_size(mut self, page_size: u64) -> Self {
         self.page_size = page_size.max(1);
+        self
+    }
+
+    /// Sets how long published events are kept.
+    #[must_use]
+    pub fn replay_window(mut self, window: Duration) -> Self {
+        self.replay_window = window;
         self
     }
 
