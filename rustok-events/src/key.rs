@@ -143,7 +143,28 @@ impl<K: PartitionKey + ?Sized> KeyType<K> {
     pub const __KIND: &'static str = K::KIND;
 }
 
-/// The kind of a key inside a field.
-pub const fn key_type<T, K: PartitionKey + ?Sized>(_: fn(&T) -> &K) -> &'static str {
-    K::KIND
+/// A key inside a field: how to get there, and what is found.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyInside<T, K: ?Sized> {
+    /// Its kind.
+    pub kind: &'static str,
+    get: fn(&T) -> &K,
+    key: fn(&K) -> Key<'_>,
+}
+
+/// The key that `get` finds inside a field.
+pub const fn key_inside<T, K: PartitionKey + ?Sized + 'static>(
+    get: fn(&T) -> &K,
+) -> KeyInside<T, K> {
+    fn key<K: PartitionKey + ?Sized>(value: &K) -> Key<'_> {
+        Key::of(value)
+    }
+    KeyInside { kind: K::KIND, get, key }
+}
+
+impl<T, K: ?Sized + 'static> KeyInside<T, K> {
+    /// The key of a field's value.
+    pub fn of<'a>(&self, field: &'a T) -> Key<'a> {
+        (self.key)((self.get)(field))
+    }
 }

@@ -17,8 +17,11 @@ pub(crate) fn compare(cases: &[&str]) {
     let version = String::from_utf8_lossy(&version);
     if !version.starts_with(MESSAGES_OF) {
         // Straight to the stream: the test harness would swallow a print.
-        writeln!(io::stderr(), "SKIP ui: the messages are those of {MESSAGES_OF}x, this is {version}")
-            .expect("stderr is open");
+        writeln!(
+            io::stderr(),
+            "SKIP ui: the messages are those of {MESSAGES_OF}x, this is {version}"
+        )
+        .expect("stderr is open");
         return;
     }
     let tests = trybuild::TestCases::new();
