@@ -100,9 +100,7 @@ impl Options {
     /// Reads `key = value, …`; what cannot be read is reported and skipped up to the next comma.
     pub(crate) fn read(&mut self, tokens: TokenStream, errors: &Errors) {
         for part in split_at_commas(tokens) {
-            if let Some(TokenTree::Ident(word)) = part.clone().into_iter().next() {
-                self.meant.extend(suggest::nearest(&word.to_string(), self.names()));
-            }
+            self.meant.extend(self.meant_by(&part));
             if let Some(given) = errors.take(self.one(part)) {
                 match self.given.iter().find(|earlier| earlier.spec.name == given.spec.name) {
                     Some(first) => {
@@ -152,6 +150,19 @@ impl Options {
             Some(extra) => Err(syn::Error::new_spanned(extra, unexpected(spec))),
             None => Ok(Given { spec, key, value }),
         }
+    }
+
+    /// The option that a part is meant for, and any it has swallowed.
+    fn meant_by(&self, part: &TokenStream) -> Vec<&'static str> {
+        let words = part.clone().into_iter().enumerate();
+        let meant = words.filter_map(|(index, token)| match token {
+            TokenTree::Ident(word) if index == 0 => {
+                suggest::nearest(&word.to_string(), self.names())
+            }
+            TokenTree::Ident(word) => self.names().find(|name| word == name),
+            _ => None,
+        });
+        meant.collect()
     }
 
     /// The name of another option inside a value: a comma is missing before it.

@@ -116,7 +116,7 @@ pub(crate) fn number(given: &Given, max: u32) -> syn::Result<Number> {
     let tokens = given.assigned()?;
     let too_large = tokens.to_string().len() > 9;
     let range = match max {
-        u32::MAX if !too_large => "from 1".to_owned(),
+        u32::MAX if !too_large => "of at least 1".to_owned(),
         max => format!("from 1 to {max}"),
     };
     let refuse = |at: &dyn ToTokens, end: &str| {

@@ -196,18 +196,16 @@ fn key_of(
 
 /// How older payloads are read, and which versions there were.
 fn chain(previous: &Type) -> TokenStream {
-    let decode = quote_spanned! {blame(previous)=>
-        __rt::decode_version::<Self, __Previous, __P>(name, version, payload)
-    };
+    let previous = Ident::new("__Previous", blame(previous));
     quote! {
         const LINEAGE: __rt::Lineage =
-            __rt::Lineage::after(__DESCRIPTORS, &<__Previous as __rt::DomainEvent>::LINEAGE);
+            __rt::Lineage::after(__DESCRIPTORS, &<#previous as __rt::DomainEvent>::LINEAGE);
         fn decode_event<__P: __rt::Payload>(
             name: &__rt::str,
             version: __rt::u32,
             payload: &__P,
         ) -> __rt::Result<Self, __rt::DecodeError> {
-            #decode
+            __rt::decode_version::<Self, #previous, __P>(name, version, payload)
         }
     }
 }
