@@ -168,3 +168,35 @@ impl<T, K: ?Sized + 'static> KeyInside<T, K> {
         (self.key)((self.get)(field))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Changing one of these moves keys to other partitions: a breaking change.
+    #[test]
+    fn keys_are_written_as_they_always_were() {
+        fn written(key: &impl PartitionKey) -> String {
+            String::from_utf8_lossy(&key.encode()).into_owned()
+        }
+        let id = Uuid::from_u128(0x0123_4567_89AB_CDEF_0123_4567_89AB_CDEF);
+        assert_eq!(written(&id), "01234567-89ab-cdef-0123-456789abcdef");
+        assert_eq!(written(&"Zürich"), "Zürich");
+        assert_eq!(written(&String::from("a|b\\")), "a|b\\");
+        assert_eq!(written(&0_u8), "0");
+        assert_eq!(written(&-7_i64), "-7");
+        assert_eq!(written(&u128::MAX), "340282366920938463463374607431768211455");
+        assert_eq!(written(&(id, 7_u32)), "01234567-89ab-cdef-0123-456789abcdef|7");
+        assert_eq!(written(&("a|b", "c\\", 1_u8)), "a\\|b|c\\\\|1");
+        assert_ne!(written(&("a|b", "c")), written(&("a", "b|c")));
+    }
+
+    #[test]
+    fn a_key_has_a_kind() {
+        assert_eq!(<(Uuid, String, i8)>::KIND, "(uuid, string, integer)");
+        assert_eq!(<&str>::KIND, "string");
+        assert_eq!(<(u8, (Uuid, u8))>::KIND, "(integer, (uuid, integer))");
+    }
+}

@@ -107,6 +107,8 @@ fn there_and_back<E: DomainEvent + PartialEq + std::fmt::Debug>(
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn a_struct_comes_back(event in placed(), codec in codec()) {
         there_and_back(&event, codec)?;
