@@ -27,7 +27,7 @@ mod handlers {
 
     pub use crate::handler::{
         Answer, Detached, DetachedContext, EventHandler, HandlerContext, HandlerInput,
-        HandlerOptions, HandlerResult, OnDeadLetter, RetryPolicy, Transactional, answer,
+        HandlerOptions, HandlerResult, OnDeadLetter, RetryPolicy, Transactional, answer, given,
     };
 }
 

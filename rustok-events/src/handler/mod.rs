@@ -9,7 +9,9 @@ use std::{future::Future, time::Duration};
 
 pub(crate) use self::erased::{Erased, ErasedHandler, Failure, HandlerSpec};
 pub use self::{
-    context::{Detached, DetachedContext, HandlerContext, HandlerMode, Transactional},
+    context::{
+        Detached, DetachedContext, Given, HandlerContext, HandlerMode, Transactional, given,
+    },
     input::{Batch, HandlerInput},
     result::{Answer, HandlerError, HandlerResult, Terminal, answer},
 };
