@@ -93,6 +93,11 @@ pub enum StartFrom {
 ///
 /// Object-safe; every method is cancellation-safe in that a dropped call leaves the transport usable. A dropped
 /// [`publish`](Self::publish) may still be applied.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a transport",
+    label = "not a transport",
+    note = "pass one such as `IggyTransport::new(config).await?`, or implement `EventTransport` for `{Self}`"
+)]
 pub trait EventTransport: Send + Sync + 'static {
     /// Makes sure that the topics exist, and returns their partition counts in the order given.
     ///
