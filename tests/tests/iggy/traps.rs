@@ -120,6 +120,23 @@ async fn an_offset_refused_to_a_former_owner_is_lost_ownership() {
     }
 }
 
+/// A lag that cannot be asked for is not a lag of zero.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_lag_is_not_zero() {
+    let (broker, proxy, transport) = behind_a_proxy().await;
+    let topic = broker.topic("orders");
+    publish(&transport, &topic, 0, 0..4).await;
+    let _member = join(&transport, "readers", &topic).await;
+    let lag = || async {
+        let topics = transport.health().await.topics.unwrap();
+        (topics[0].groups[0].partitions[0].lag, topics[0].groups[0].lag())
+    };
+    assert_eq!(lag().await, (Some(4), Some(4)));
+    let unreadable = Fate::Deny(IggyError::CannotReadFile.as_code());
+    proxy.decide(move |code| if code == GET_OFFSET { unreadable } else { Fate::Answer });
+    assert_eq!(lag().await, (None, None));
+}
+
 /// A broker that no longer answers is away, also while nothing is asked of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_noticed_while_idle() {
