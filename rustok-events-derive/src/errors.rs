@@ -54,9 +54,8 @@ impl Errors {
 
 impl Drop for Errors {
     fn drop(&mut self) {
-        if self.found.borrow().is_some() && !std::thread::panicking() {
-            panic!("the macro dropped its errors unchecked: please report this");
-        }
+        let reported = self.found.borrow().is_none() || std::thread::panicking();
+        assert!(reported, "the macro dropped its errors unchecked: please report this");
     }
 }
 

@@ -68,10 +68,10 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let encode = quote_spanned!(blame(ty)=> __rt::PartitionKey::encode(&self.#member));
     Ok(quote! {
         const _: () = {
-            use #krate::__private as __rt;
+            use #krate::__private::{self as __rt, Unless as _};
             #[automatically_derived]
             impl __rt::PartitionKey for #ident {
-                const KIND: &'static __rt::str = __rt::KeyType::<#ty>::NAME;
+                const KIND: &'static __rt::str = __rt::KeyType::<#ty>::__KIND;
                 fn encode(&self) -> __rt::Cow<'_, [__rt::u8]> {
                     #encode
                 }

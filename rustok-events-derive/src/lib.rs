@@ -9,20 +9,14 @@ mod event;
 mod handler;
 mod key;
 mod options;
+#[cfg(test)]
+mod snapshots;
 mod suggest;
 mod value;
 
 use proc_macro::TokenStream;
 
 /// Declares a struct, or each variant of an enum, as a domain event.
-///
-/// ```ignore
-/// #[derive(Serialize, Deserialize, DomainEvent)]
-/// #[domain_event(stream = "commerce", topic = "orders", partition_key = order_id)]
-/// pub struct OrderPlaced {
-///     pub order_id: Uuid,
-/// }
-/// ```
 #[proc_macro_derive(DomainEvent, attributes(domain_event))]
 pub fn derive_domain_event(input: TokenStream) -> TokenStream {
     event::derive(input.into()).into()
@@ -35,14 +29,7 @@ pub fn derive_partition_key(input: TokenStream) -> TokenStream {
 }
 
 /// Makes a free async function a handler of a consumer group: a unit struct of the function's name.
-///
-/// ```ignore
-/// #[event_handler(group = "search")]
-/// async fn index_order(ctx: &mut HandlerContext<'_, App>, event: OrderPlaced) -> HandlerResult {
-///     Ok(())
-/// }
-/// ```
 #[proc_macro_attribute]
 pub fn event_handler(options: TokenStream, item: TokenStream) -> TokenStream {
-    handler::expand(options.into(), item.into()).into()
+    handler::expand(options.into(), &item.into()).into()
 }

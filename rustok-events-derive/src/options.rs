@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;
 
-use crate::{errors::Errors, suggest};
+use crate::{errors::Errors, suggest, value};
 
 /// Where an option stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Options {
         let value = match tokens.next() {
             None => Value::Flag,
             Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => {
-                let rest: TokenStream = tokens.by_ref().collect();
+                let rest = TokenStream::from_iter(value::visible(tokens.by_ref().collect()));
                 if rest.is_empty() {
                     let message = format!("`{key}` has no value: write `{}`", spec.example);
                     return Err(syn::Error::new_spanned(part, message));

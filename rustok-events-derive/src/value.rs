@@ -114,8 +114,12 @@ fn problem_of_name(name: &str) -> Option<String> {
 pub(crate) fn number(given: &Given, max: u32) -> syn::Result<Number> {
     let key = given.spec.name;
     let tokens = given.assigned()?;
+    let range = match max {
+        u32::MAX => "from 1 up, of 32 bits".to_owned(),
+        max => format!("from 1 to {max}"),
+    };
     let refuse = |at: &dyn ToTokens, end: &str| {
-        let message = format!("`{key}` takes a whole number from 1 to {max}{end}");
+        let message = format!("`{key}` takes a whole number {range}{end}");
         Err(syn::Error::new_spanned(at.to_token_stream(), message))
     };
     match syn::parse2::<Expr>(tokens.clone()) {

@@ -17,8 +17,8 @@ pub use self::handlers::*;
 pub use crate::{
     BoxError, DecodeError, DomainEvent, EventDescriptor, Key, Lineage, PartitionKey, Payload,
     Scope,
-    key::{KeyType, NoKeyType, key_type},
-    version::{Newest, decode_version, validate},
+    key::{KeyType, key_type},
+    version::{Unless, decode_version, validate},
 };
 
 #[cfg(feature = "runtime")]

@@ -31,6 +31,14 @@ impl Backoff {
     }
 }
 
+/// The pause after the `nth` failure in a row, counted from 1: for parties that keep a number and not a [`Backoff`].
+pub(crate) fn pause(min: Duration, max: Duration, nth: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(nth.saturating_sub(1).min(31));
+    let mut backoff = Backoff::new(min, max);
+    backoff.next = min.saturating_mul(doubled);
+    backoff.next()
+}
+
 /// A number in 0..1. The standard library's hash keys are random, which is all the randomness jitter needs.
 #[allow(clippy::cast_precision_loss, reason = "jitter needs no precision")]
 fn random_fraction() -> f64 {

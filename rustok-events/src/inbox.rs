@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     EventId,
-    sql::{insert_if_absent, micros, statement, value_list},
+    sql::{insert_if_absent, micros, skip_locked, statement, value_list},
 };
 
 /// What became of an event at a handler.
@@ -17,8 +17,10 @@ use crate::{
 pub(crate) enum Outcome {
     /// Its effects are in the database.
     Handled,
-    /// It lies among the held events: dead, or waiting behind one that is.
+    /// It lies among the held events: to be tried again, dead, or waiting behind one that is.
     Held,
+    /// It was passed over, by the configuration or by an operator.
+    Skipped,
 }
 
 impl Outcome {
@@ -26,6 +28,7 @@ impl Outcome {
         match self {
             Self::Handled => "handled",
             Self::Held => "held",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -122,6 +125,87 @@ pub(crate) async fn set(
     let values = [outcome.as_str().into(), group.into(), handler.into(), event.as_uuid().into()];
     txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
     Ok(())
+}
+
+/// Notes that a held event was given up.
+pub(crate) async fn skip(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    event: EventId,
+) -> Result<(), DbErr> {
+    set(txn, group, handler, event, Outcome::Skipped).await
+}
+
+/// Claims an event that was held, for another attempt: `false` if it has been handled meanwhile.
+///
+/// Like [`claim`], part of `txn`; another transaction that claims the same event waits for this one to end.
+pub(crate) async fn claim_held(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    event: EventId,
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let sql = "UPDATE rustok_inbox SET outcome = ?, recorded_at = ?
+                WHERE group_name = ? AND handler = ? AND event_id = ? AND outcome = ?";
+    let values = [
+        Outcome::Handled.as_str().into(),
+        micros(now),
+        group.into(),
+        handler.into(),
+        event.as_uuid().into(),
+        Outcome::Held.as_str().into(),
+    ];
+    let updated = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
+    if updated.rows_affected() == 1 {
+        return Ok(true);
+    }
+    Ok(!claim(txn, group, handler, &[event], Outcome::Handled, now).await?.is_empty())
+}
+
+/// Forgets up to `limit` events of a handler that had their result before a time, oldest first, and returns how many
+/// those were. Held events are not forgotten: they have no result yet.
+pub(crate) async fn forget(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    before: DateTime<Utc>,
+    limit: u32,
+) -> Result<u64, DbErr> {
+    let backend = txn.get_database_backend();
+    let select = format!(
+        "SELECT event_id FROM rustok_inbox
+          WHERE group_name = ? AND handler = ? AND event_id < ? AND recorded_at < ? AND outcome <> ?
+          ORDER BY event_id LIMIT {limit}{}",
+        skip_locked(backend)
+    );
+    let values = [
+        group.into(),
+        handler.into(),
+        first_id_of(before).into(),
+        micros(before),
+        Outcome::Held.as_str().into(),
+    ];
+    let rows = txn.query_all_raw(statement(backend, &select, values)).await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let delete = format!(
+        "DELETE FROM rustok_inbox WHERE group_name = ? AND handler = ? AND event_id IN ({})",
+        value_list(rows.len())
+    );
+    let mut values: Vec<Value> = vec![group.into(), handler.into()];
+    for row in &rows {
+        values.push(row.try_get::<Uuid>("", "event_id")?.into());
+    }
+    Ok(txn.execute_raw(statement(backend, &delete, values)).await?.rows_affected())
+}
+
+/// The smallest id that an event of this time can have.
+fn first_id_of(time: DateTime<Utc>) -> Uuid {
+    let millis = u128::from(time.timestamp_millis().unsigned_abs());
+    Uuid::from_u128(millis << 80)
 }
 
 /// How many events a handler has handled.

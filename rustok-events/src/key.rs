@@ -134,23 +134,14 @@ impl<A: PartitionKey, B: PartitionKey, C: PartitionKey> KindOf<(A, B, C)> {
     const TUPLE: Text<128> = Text::of(&["(", A::KIND, ", ", B::KIND, ", ", C::KIND, ")"]);
 }
 
-/// The [`KIND`](PartitionKey::KIND) of a type, or nothing for a type that is no key: that is told where the key is
-/// made, once.
+/// The [`KIND`](PartitionKey::KIND) of a type that may turn out to be no key.
 #[derive(Debug)]
 pub struct KeyType<K: ?Sized>(PhantomData<K>);
 
 impl<K: PartitionKey + ?Sized> KeyType<K> {
     /// The kind.
-    pub const NAME: &'static str = K::KIND;
+    pub const __KIND: &'static str = K::KIND;
 }
-
-/// What [`KeyType`] says of a type that is no key.
-pub trait NoKeyType {
-    /// Nothing.
-    const NAME: &'static str = "";
-}
-
-impl<K: ?Sized> NoKeyType for KeyType<K> {}
 
 /// The kind of a key inside a field.
 pub const fn key_type<T, K: PartitionKey + ?Sized>(_: fn(&T) -> &K) -> &'static str {

@@ -11,6 +11,7 @@
 //!
 //! A crate that only declares events depends on this one with `default-features = false`.
 
+pub mod catalog;
 mod check;
 mod descriptor;
 mod error;
@@ -35,6 +36,8 @@ pub mod envelope;
 #[cfg(feature = "runtime")]
 pub mod handler;
 #[cfg(feature = "runtime")]
+mod held;
+#[cfg(feature = "runtime")]
 mod inbox;
 #[cfg(feature = "runtime")]
 pub mod migration;
@@ -52,12 +55,22 @@ mod sql;
 pub mod testing;
 #[cfg(feature = "runtime")]
 pub mod transport;
+#[cfg(feature = "runtime")]
+mod trouble;
 
 #[cfg(feature = "iggy")]
 pub use self::transport::iggy;
 
 pub mod prelude;
 
+pub use self::{
+    catalog::{Catalog, CatalogError},
+    descriptor::{EventDescriptor, Scope},
+    error::BoxError,
+    event::{DecodeError, DomainEvent, EventId, Payload},
+    key::{Key, PartitionKey},
+    version::Lineage,
+};
 #[cfg(feature = "runtime")]
 pub use self::{
     clock::Clock,
@@ -70,17 +83,38 @@ pub use self::{
     runtime::{EventRuntime, EventRuntimeBuilder, RuntimeError},
     transport::{EventTransport, TransportError},
 };
-pub use self::{
-    descriptor::{EventDescriptor, Scope},
-    error::BoxError,
-    event::{DecodeError, DomainEvent, EventId, Payload},
-    key::{Key, PartitionKey},
-    version::Lineage,
-};
 
+/// ```
+/// # use rustok_events::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// # use uuid::Uuid;
+/// #[derive(Serialize, Deserialize, DomainEvent)]
+/// #[domain_event(stream = "commerce", topic = "orders", partition_key = order_id)]
+/// struct OrderPlaced {
+///     order_id: Uuid,
+/// }
+/// ```
+pub use rustok_events_derive::DomainEvent;
+/// ```
+/// # use rustok_events::prelude::*;
+/// #[derive(PartitionKey)]
+/// struct OrderId(u64);
+/// ```
+pub use rustok_events_derive::PartitionKey;
+/// ```
+/// # use rustok_events::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, DomainEvent)]
+/// # #[domain_event(stream = "commerce", topic = "orders", partition_key = order_id)]
+/// # struct OrderPlaced { order_id: u64 }
+/// #[event_handler(group = "search")]
+/// async fn index_order<S>(ctx: &mut HandlerContext<'_, S>, event: OrderPlaced) -> HandlerResult {
+///     println!("order {} in event {}", event.order_id, ctx.envelope().id());
+///     Ok(())
+/// }
+/// ```
 #[cfg(feature = "runtime")]
 pub use rustok_events_derive::event_handler;
-pub use rustok_events_derive::{DomainEvent, PartitionKey};
 
 /// What the macros' output names. Not for use by hand: it changes without notice.
 #[doc(hidden)]

@@ -7,8 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Relay, RelayConfig, RelayError, TransactionalEventBus,
-    consumer::{BuildError, ConsumerConfig, ConsumerError, ConsumerRuntimeBuilder},
-    handler::{Erased, ErasedHandler, EventHandler},
+    catalog::EventSet,
+    consumer::{
+        BuildError, ConsumerConfig, ConsumerError, ConsumerRuntimeBuilder, middleware::Middleware,
+    },
+    handler::EventHandler,
     transport::EventTransport,
 };
 
@@ -31,12 +34,25 @@ impl EventRuntime<()> {
     /// Starts a runtime on a database.
     pub fn builder(db: DatabaseConnection) -> EventRuntimeBuilder<()> {
         EventRuntimeBuilder {
+            consumers: ConsumerRuntimeBuilder::new(db.clone(), None),
             db,
-            transport: None,
-            state: Arc::new(()),
-            handlers: Vec::new(),
             relay: Some(RelayConfig::default()),
-            consumers: ConsumerConfig::default(),
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl<S: Send + Sync + 'static> EventRuntime<S> {
+    /// Starts a runtime with handlers whose types are forgotten.
+    pub(crate) fn from_parts(
+        db: DatabaseConnection,
+        state: Arc<S>,
+        handlers: Vec<Arc<dyn crate::handler::ErasedHandler<S>>>,
+    ) -> EventRuntimeBuilder<S> {
+        EventRuntimeBuilder {
+            consumers: ConsumerRuntimeBuilder::from_parts(db.clone(), state, handlers),
+            db,
+            relay: Some(RelayConfig::default()),
         }
     }
 }
@@ -81,11 +97,8 @@ impl<S: Send + Sync + 'static> EventRuntime<S> {
 #[must_use = "nothing runs until `run_until`, or `build` and `run`"]
 pub struct EventRuntimeBuilder<S> {
     db: DatabaseConnection,
-    transport: Option<Arc<dyn EventTransport>>,
-    state: Arc<S>,
-    handlers: Vec<Arc<dyn ErasedHandler<S>>>,
     relay: Option<RelayConfig>,
-    consumers: ConsumerConfig,
+    consumers: ConsumerRuntimeBuilder<S>,
 }
 
 impl EventRuntimeBuilder<()> {
@@ -93,11 +106,8 @@ impl EventRuntimeBuilder<()> {
     pub fn state<S: Send + Sync + 'static>(self, state: S) -> EventRuntimeBuilder<S> {
         EventRuntimeBuilder {
             db: self.db,
-            transport: self.transport,
-            state: Arc::new(state),
-            handlers: Vec::new(),
             relay: self.relay,
-            consumers: self.consumers,
+            consumers: self.consumers.state(state),
         }
     }
 }
@@ -105,13 +115,13 @@ impl EventRuntimeBuilder<()> {
 impl<S: Send + Sync + 'static> EventRuntimeBuilder<S> {
     /// Sets the transport.
     pub fn transport(mut self, transport: impl EventTransport) -> Self {
-        self.transport = Some(Arc::new(transport));
+        self.consumers = self.consumers.transport(Arc::new(transport));
         self
     }
 
     /// Adds a handler.
     pub fn handler<H: EventHandler<S>>(mut self, handler: H) -> Self {
-        self.handlers.push(Arc::new(Erased(handler)));
+        self.consumers = self.consumers.handler(handler);
         self
     }
 
@@ -127,9 +137,36 @@ impl<S: Send + Sync + 'static> EventRuntimeBuilder<S> {
         self
     }
 
+    /// Makes events known that no handler here need take: a group that handles several events of a topic then has
+    /// to handle or to [`ignore`](Self::ignore) each known event of it. They are also checked as a
+    /// [`Catalog`](crate::Catalog) is.
+    pub fn known_events<E: EventSet>(mut self) -> Self {
+        self.consumers = self.consumers.known_events::<E>();
+        self
+    }
+
+    /// Leaves events out of a group on purpose, by their names on the wire.
+    pub fn ignore(mut self, group: &'static str, events: &[&'static str]) -> Self {
+        self.consumers = self.consumers.ignore(group, events);
+        self
+    }
+
     /// Sets how the consumers work.
     pub fn consumers(mut self, config: ConsumerConfig) -> Self {
-        self.consumers = config;
+        self.consumers = self.consumers.config(config);
+        self
+    }
+
+    /// Wraps every call of every handler; the first added is the outermost.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.consumers = self.consumers.middleware(middleware);
+        self
+    }
+
+    /// Sets how many members of `group` run here on each of its topics, instead of
+    /// [`ConsumerConfig::concurrency`].
+    pub fn concurrency(mut self, group: impl Into<String>, members: usize) -> Self {
+        self.consumers = self.consumers.concurrency(group, members);
         self
     }
 
@@ -138,20 +175,9 @@ impl<S: Send + Sync + 'static> EventRuntimeBuilder<S> {
     /// # Errors
     /// [`BuildError`] names what does not fit.
     pub fn build(self) -> Result<EventRuntime<S>, BuildError> {
-        let transport = self.transport.ok_or(BuildError::NoTransport)?;
-        let bus = TransactionalEventBus::new()
-            .with_codec(self.consumers.codec)
-            .with_clock(self.consumers.clock.clone());
-        let relay =
-            self.relay.map(|config| Relay::new(self.db.clone(), Arc::clone(&transport), config));
-        let consumers = ConsumerRuntimeBuilder::from_parts(
-            self.db,
-            transport,
-            self.state,
-            self.handlers,
-            self.consumers,
-        )
-        .build()?;
+        let consumers = self.consumers.build()?;
+        let bus = consumers.bus();
+        let relay = self.relay.map(|config| Relay::new(self.db, consumers.transport(), config));
         Ok(EventRuntime { relay, consumers, bus })
     }
 

@@ -107,14 +107,16 @@ pub fn validate<T, E: Reason>(event: &T, check: fn(&T) -> Result<(), E>) -> Resu
     check(event).map_err(Reason::into_reason)
 }
 
-/// What a version that no other has superseded says of it. A type's own constant of that name, which the derive of
-/// the version after it adds, comes before this one.
-pub trait Newest {
-    /// The version after this one.
+/// What holds of a type unless the type has a constant of the same name itself, which then comes first: the way in
+/// which generated code asks whether there is one.
+pub trait Unless {
+    /// No version comes after this one, unless the derive of that version says so.
     const __SUPERSEDED_BY: Option<&'static str> = None;
+    /// A type that is no key has no kind. That it is no key is told where a key is made of it, once.
+    const __KIND: &'static str = "";
 }
 
-impl<T> Newest for T {}
+impl<T: ?Sized> Unless for T {}
 
 /// Only the newest version of an event is published: anything else does not compile.
 #[cfg(feature = "runtime")]

@@ -5,6 +5,11 @@
 mod database;
 pub mod schedules;
 
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 use std::{future::Future, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -57,4 +62,11 @@ pub async fn rows<T: sea_orm::TryGetableMany>(db: &DatabaseConnection, sql: &str
         .iter()
         .map(|row| T::try_get_many_by_index(row).expect("the columns fit"))
         .collect()
+}
+
+/// The pages whose examples are compiled.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../docs/derive.md")]
+    mod derive {}
 }

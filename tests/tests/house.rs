@@ -1,8 +1,10 @@
 //! The rules of the house: who may know whom.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
@@ -79,4 +81,23 @@ fn events_know_nothing_of_what_carries_them() {
 #[test]
 fn the_transport_knows_neither_tables_nor_handlers() {
     nobody_in(&["transport"], &["sea_orm", "outbox::", "inbox::", "handler::", "relay::"]);
+}
+
+#[test]
+fn a_domain_crate_pulls_in_serde_uuid_and_little_else() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--package", "commerce-events"])
+        .args(["--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(crates.contains("serde") && crates.contains("uuid"), "{crates:?}");
+    for heavy in ["iggy", "sea-orm", "tokio", "chrono", "serde_json", "bytes", "tracing"] {
+        assert!(!crates.contains(heavy), "a domain crate pulls in {heavy}");
+    }
+    assert!(crates.len() <= 20, "{crates:?}");
 }

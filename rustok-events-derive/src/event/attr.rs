@@ -164,7 +164,7 @@ fn key_source(given: &Given) -> syn::Result<KeySource> {
     }
     let tokens = given.assigned()?;
     let refuse = |message: &str| Err(syn::Error::new_spanned(tokens, message));
-    let visible = value::visible(tokens.clone());
+    let visible: Vec<TokenTree> = tokens.clone().into_iter().collect();
     if let [TokenTree::Ident(word)] = &visible[..] {
         match word.to_string().as_str() {
             "tenant" => return Ok(KeySource::Tenant(word.clone())),

@@ -26,21 +26,18 @@ pub(super) fn expand(event: &Event<'_>, krate: &CratePath) -> TokenStream {
             }
         }
     });
-    let chain = event.previous.as_ref().map(|previous| chain(previous));
+    let chain = event.previous.as_ref().map(chain);
     let superseded = event.previous.as_ref().map(|previous| superseded(ident, previous));
     quote! {
         const _: () = {
-            use #krate::__private as __rt;
+            use #krate::__private::{self as __rt, Unless as _};
             #(#checks)*
             #[automatically_derived]
             impl __rt::DomainEvent for #ident {
                 const STREAM: &'static __rt::str = #stream;
                 const TOPIC: &'static __rt::str = #topic;
                 const DESCRIPTORS: &'static [__rt::EventDescriptor] = &[#(#descriptors),*];
-                const SUPERSEDED_BY: __rt::Option<&'static __rt::str> = {
-                    use __rt::Newest as _;
-                    Self::__SUPERSEDED_BY
-                };
+                const SUPERSEDED_BY: __rt::Option<&'static __rt::str> = Self::__SUPERSEDED_BY;
                 fn descriptor(&self) -> &'static __rt::EventDescriptor {
                     &Self::DESCRIPTORS[#which]
                 }
@@ -110,7 +107,7 @@ fn descriptor(event: &Event<'_>, event_type: &EventType<'_>) -> TokenStream {
             let first = first_type(event_type, &path.first);
             let rest = path.rest();
             if path.rest.is_empty() {
-                quote!(__rt::KeyType::<#first>::NAME)
+                quote!(__rt::KeyType::<#first>::__KIND)
             } else {
                 quote_spanned!(blame(path)=> __rt::key_type(|key: &#first| &key #rest))
             }

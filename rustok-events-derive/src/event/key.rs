@@ -71,18 +71,20 @@ fn check_exists(shape: Shape<'_>, path: &KeyPath, errors: &Errors) {
         members.iter().map(|member| member.to_token_stream().to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let called = shape.called();
-    let mut message = format!("{called} has no field `{wanted}`");
-    message += &suggest::did_you_mean(&wanted, names.iter().copied());
-    message += &if names.is_empty() {
-        "\nit has no fields at all: write `partition_key = tenant` or `partition_key = none`"
+    let hint = suggest::did_you_mean(&wanted, names.iter().copied());
+    let instead = if names.is_empty() {
+        "it has no fields at all: write `partition_key = tenant` or `partition_key = none`"
             .to_owned()
     } else {
-        format!("\nits fields are {}", suggest::list(names.iter().copied()))
+        format!("its fields are {}", suggest::list(names.iter().copied()))
     };
-    if let (Shape::Variant(_), false) = (shape, names.is_empty()) {
-        message +=
-            "\na variant may have a key of its own: `#[domain_event(partition_key = …)]` on it";
-    }
+    let own = match shape {
+        Shape::Variant(_) if !names.is_empty() => {
+            "\na variant may have a key of its own: `#[domain_event(partition_key = …)]` on it"
+        }
+        _ => "",
+    };
+    let message = format!("{called} has no field `{wanted}`{hint}\n{instead}{own}");
     errors.at(&path.first, message);
 }
 

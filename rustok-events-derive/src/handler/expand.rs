@@ -109,6 +109,7 @@ fn unit_struct(function: &ItemFn) -> TokenStream {
     quote! {
         #(#attributes)*
         #[allow(non_camel_case_types)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
         #visibility struct #ident;
     }
 }
@@ -120,7 +121,12 @@ fn inner_function(function: &ItemFn) -> TokenStream {
     inner.vis = syn::Visibility::Inherited;
     // The shape is this crate's choice: no lint is to ask for another.
     quote! {
-        #[allow(clippy::unused_async, clippy::needless_pass_by_value)]
+        #[allow(
+            clippy::unused_async,
+            clippy::needless_pass_by_value,
+            clippy::needless_pass_by_ref_mut,
+            clippy::future_not_send,
+        )]
         #inner
     }
 }
@@ -178,7 +184,10 @@ fn call(signature: &Signature<'_>, function: &ItemFn) -> TokenStream {
     quote! {
         impl #ident {
             /// Runs the handler once, without inbox, retries or dead letters: for tests.
-            #[allow(dead_code)]
+            ///
+            /// # Errors
+            /// What the handler answers.
+            #[allow(dead_code, unreachable_pub, clippy::future_not_send, clippy::missing_errors_doc)]
             #visibility async fn call<#(#lifetimes,)* #(#parameters),*>(
                 &self,
                 ctx: #context,

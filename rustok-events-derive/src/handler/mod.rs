@@ -11,10 +11,9 @@ use self::{attr::HandlerOptions, signature::Signature};
 use crate::errors::Errors;
 
 /// The attribute.
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
-    let function = match syn::parse2::<ItemFn>(item.clone()) {
-        Ok(function) => function,
-        Err(_) => return not_a_function(&item),
+pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
+    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
+        return not_a_function(item);
     };
     let errors = Errors::new();
     let options = HandlerOptions::read(options, &errors);

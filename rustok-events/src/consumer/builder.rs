@@ -1,14 +1,17 @@
 //! From handlers to consumers: grouped, checked, ready to run.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{DatabaseConnection, DbBackend};
-use tokio::sync::Semaphore;
+use sea_orm::DatabaseConnection;
 
-use super::{BuildError, ConsumerConfig, ConsumerRuntime, processor::Processor};
+use super::{
+    BuildError, ConsumerConfig, ConsumerRuntime, breaker::Breaker, call::Surroundings,
+    coverage::Coverage, middleware::Middleware, processor::Processor, transaction::Writer,
+};
 use crate::{
-    EventDescriptor, TransactionalEventBus,
-    handler::{Erased, ErasedHandler, EventHandler},
+    Catalog, TransactionalEventBus,
+    catalog::EventSet,
+    handler::{Erased, ErasedHandler, EventHandler, HandlerSpec},
     transport::{EventTransport, TopicName, TopicSpec},
 };
 
@@ -16,20 +19,26 @@ use crate::{
 #[must_use = "nothing is handled until the runtime is built and run"]
 pub struct ConsumerRuntimeBuilder<S> {
     db: DatabaseConnection,
-    transport: Arc<dyn EventTransport>,
+    transport: Option<Arc<dyn EventTransport>>,
     state: Arc<S>,
     handlers: Vec<Arc<dyn ErasedHandler<S>>>,
+    middleware: Vec<Arc<dyn Middleware>>,
+    concurrency: HashMap<String, usize>,
     config: ConsumerConfig,
+    coverage: Coverage,
 }
 
 impl ConsumerRuntimeBuilder<()> {
-    pub(crate) fn new(db: DatabaseConnection, transport: Arc<dyn EventTransport>) -> Self {
+    pub(crate) fn new(db: DatabaseConnection, transport: Option<Arc<dyn EventTransport>>) -> Self {
         Self {
             db,
             transport,
             state: Arc::new(()),
             handlers: Vec::new(),
+            middleware: Vec::new(),
+            concurrency: HashMap::new(),
             config: ConsumerConfig::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -40,25 +49,69 @@ impl ConsumerRuntimeBuilder<()> {
             transport: self.transport,
             state: Arc::new(state),
             handlers: Vec::new(),
+            middleware: self.middleware,
+            concurrency: self.concurrency,
             config: self.config,
+            coverage: self.coverage,
         }
     }
 }
 
 impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
+    #[cfg(feature = "testing")]
     pub(crate) fn from_parts(
         db: DatabaseConnection,
-        transport: Arc<dyn EventTransport>,
         state: Arc<S>,
         handlers: Vec<Arc<dyn ErasedHandler<S>>>,
-        config: ConsumerConfig,
     ) -> Self {
-        Self { db, transport, state, handlers, config }
+        Self {
+            db,
+            transport: None,
+            state,
+            handlers,
+            middleware: Vec::new(),
+            concurrency: HashMap::new(),
+            config: ConsumerConfig::default(),
+            coverage: Coverage::default(),
+        }
+    }
+
+    /// Sets the transport.
+    pub(crate) fn transport(mut self, transport: Arc<dyn EventTransport>) -> Self {
+        self.transport = Some(transport);
+        self
     }
 
     /// Adds a handler.
     pub fn handler<H: EventHandler<S>>(mut self, handler: H) -> Self {
         self.handlers.push(Arc::new(Erased(handler)));
+        self
+    }
+
+    /// Makes events known that no handler here need take: a group that handles several events of a topic then has
+    /// to handle or to [`ignore`](Self::ignore) each known event of it. They are also checked as a
+    /// [`Catalog`](crate::Catalog) is.
+    pub fn known_events<E: EventSet>(mut self) -> Self {
+        self.coverage.known::<E>();
+        self
+    }
+
+    /// Leaves events out of a group on purpose, by their names on the wire.
+    pub fn ignore(mut self, group: &'static str, events: &[&'static str]) -> Self {
+        self.coverage.ignore(group, events);
+        self
+    }
+
+    /// Wraps every call of every handler; the first added is the outermost.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Sets how many members of `group` run here on each of its topics, instead of
+    /// [`ConsumerConfig::concurrency`].
+    pub fn concurrency(mut self, group: impl Into<String>, members: usize) -> Self {
+        self.concurrency.insert(group.into(), members);
         self
     }
 
@@ -73,33 +126,49 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
     /// # Errors
     /// [`BuildError`] names what does not.
     pub fn build(self) -> Result<ConsumerRuntime<S>, BuildError> {
+        let transport = self.transport.ok_or(BuildError::NoTransport)?;
         check_names(&self.handlers)?;
-        let topics = topics(self.handlers.iter().flat_map(|handler| handler.spec().descriptors))?;
+        let specs: Vec<_> = self.handlers.iter().map(|handler| handler.spec()).collect();
+        let catalog = self.coverage.catalog(&specs)?;
+        self.coverage.check(&specs, &catalog)?;
+        let topics = topics(&specs, &catalog);
         let bus = TransactionalEventBus::new()
             .with_codec(self.config.codec)
             .with_clock(self.config.clock.clone());
-        // SQLite has one writer: queueing here is fair, queueing in its busy handler is not.
-        let writers = match self.db.get_database_backend() {
-            DbBackend::Sqlite => 1,
-            _ => Semaphore::MAX_PERMITS,
+        let writer = Arc::new(Writer::new(self.db, self.config.faults.clone()));
+        let surroundings = Surroundings {
+            middleware: self.middleware.into(),
+            timeout: self.config.handler_timeout,
         };
-        let writers = Arc::new(Semaphore::new(writers));
+        let mut breakers: HashMap<&'static str, Arc<Breaker>> = HashMap::new();
         let processors = by_group_and_topic(self.handlers)
             .into_iter()
             .map(|(group, topic, handlers)| {
+                let breaker = breakers
+                    .entry(group)
+                    .or_insert_with(|| Arc::new(Breaker::new(group, &self.config)));
                 Arc::new(Processor {
-                    db: self.db.clone(),
+                    writer: Arc::clone(&writer),
                     bus: bus.clone(),
                     state: Arc::clone(&self.state),
                     group,
                     topic,
                     handlers,
-                    writers: Arc::clone(&writers),
+                    surroundings: surroundings.clone(),
+                    breaker: Arc::clone(breaker),
                     config: self.config.clone(),
                 })
             })
             .collect();
-        Ok(ConsumerRuntime { processors, topics, transport: self.transport, config: self.config })
+        Ok(ConsumerRuntime {
+            processors,
+            topics,
+            writer,
+            bus,
+            transport,
+            config: self.config,
+            concurrency: self.concurrency,
+        })
     }
 }
 
@@ -119,37 +188,19 @@ fn check_names<S>(handlers: &[Arc<dyn ErasedHandler<S>>]) -> Result<(), BuildErr
     Ok(())
 }
 
-/// The topics that events lie in. Two events of one topic must agree on its partition count.
-fn topics(
-    descriptors: impl Iterator<Item = &'static EventDescriptor>,
-) -> Result<Vec<TopicSpec>, BuildError> {
-    let mut topics: Vec<(TopicSpec, &'static EventDescriptor)> = Vec::new();
-    for descriptor in descriptors {
-        let name = TopicName::new(descriptor.stream, descriptor.topic);
-        match topics.iter_mut().find(|(spec, _)| spec.name == name) {
-            None => {
-                let partitions = descriptor.partitions;
-                topics.push((TopicSpec { name, partitions }, descriptor));
-            }
-            Some((spec, first)) => match (spec.partitions, descriptor.partitions) {
-                (Some(first_count), Some(second_count)) if first_count != second_count => {
-                    return Err(BuildError::PartitionMismatch {
-                        topic: name,
-                        first: first.declared_by,
-                        first_count,
-                        second: descriptor.declared_by,
-                        second_count,
-                    });
-                }
-                (None, Some(_)) => {
-                    spec.partitions = descriptor.partitions;
-                    *first = descriptor;
-                }
-                _ => {}
-            },
-        }
-    }
-    Ok(topics.into_iter().map(|(spec, _)| spec).collect())
+/// The topics that handlers read, with the partition counts that any known event declares for them.
+fn topics(handlers: &[HandlerSpec], catalog: &Catalog) -> Vec<TopicSpec> {
+    catalog
+        .topics()
+        .into_iter()
+        .filter(|(stream, topic, _)| {
+            handlers.iter().any(|handler| (handler.stream, handler.topic) == (*stream, *topic))
+        })
+        .map(|(stream, topic, partitions)| TopicSpec {
+            name: TopicName::new(stream, topic),
+            partitions,
+        })
+        .collect()
 }
 
 type Grouped<S> = Vec<(&'static str, TopicName, Vec<Arc<dyn ErasedHandler<S>>>)>;

@@ -3,7 +3,7 @@
 use sea_orm::DbErr;
 
 use crate::{
-    BoxError,
+    BoxError, CatalogError,
     transport::{TopicName, TransportError},
 };
 
@@ -22,22 +22,32 @@ pub enum BuildError {
         /// The name.
         handler: &'static str,
     },
-    /// Two events of one topic declare different partition counts.
+    /// Two events do not fit together.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A group that handles several events of a topic neither handles nor ignores others of it.
     #[error(
-        "topic `{topic}` is declared with {first_count} partitions by `{first}` and with {second_count} by \
-         `{second}`: make them agree"
+        "group `{group}` neither handles nor ignores {}: add a handler for each, or leave them out on purpose \
+         with `.ignore(\"{group}\", &[{}])`",
+        listed(events, '`'),
+        listed(events, '"')
     )]
-    PartitionMismatch {
-        /// The topic.
-        topic: TopicName,
-        /// An event.
-        first: &'static str,
-        /// Its count.
-        first_count: u32,
-        /// Another event.
-        second: &'static str,
-        /// Its count.
-        second_count: u32,
+    Unhandled {
+        /// The group.
+        group: &'static str,
+        /// The events' names on the wire.
+        events: Vec<&'static str>,
+    },
+    /// A group ignores what it never had to handle.
+    #[error(
+        "`.ignore(\"{group}\", …)` names `{event}`, but no known event of that name lies in a topic that group \
+         `{group}` handles"
+    )]
+    NothingToIgnore {
+        /// The group.
+        group: &'static str,
+        /// The event's name.
+        event: &'static str,
     },
     /// No transport was given.
     #[error("no transport: call `.transport(…)` before `.build()` or `.run_until(…)`")]
@@ -49,10 +59,18 @@ impl BuildError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::DuplicateHandler { .. } => "duplicate_handler",
-            Self::PartitionMismatch { .. } => "partition_mismatch",
+            Self::Catalog(error) => error.code(),
+            Self::Unhandled { .. } => "unhandled_events",
+            Self::NothingToIgnore { .. } => "nothing_to_ignore",
             Self::NoTransport => "no_transport",
         }
     }
+}
+
+/// Names between quotes, separated by commas.
+fn listed(names: &[&str], quote: char) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{quote}{name}{quote}")).collect();
+    quoted.join(", ")
 }
 
 /// Why consumers stopped.
@@ -67,6 +85,24 @@ pub enum ConsumerError {
         "the inbox cannot be used: {0} (do the tables exist? `Migrator::up(&db, None)` creates them)"
     )]
     Database(#[from] DbErr),
+    /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
+    #[error(
+        "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
+    )]
+    Unreadable {
+        /// Why, as a short and stable code.
+        code: &'static str,
+        /// The group.
+        group: &'static str,
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Its place on the partition.
+        offset: u64,
+        /// Why.
+        error: String,
+    },
     /// A consumer ended in a way it never should.
     #[error("a consumer crashed: {0}")]
     Crashed(#[source] BoxError),
@@ -78,6 +114,7 @@ impl ConsumerError {
         match self {
             Self::Transport(error) => error.code(),
             Self::Database(_) => "database",
+            Self::Unreadable { code, .. } => code,
             Self::Crashed(_) => "crashed",
         }
     }

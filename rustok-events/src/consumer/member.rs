@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Member<S> {
                         group = self.processor.group, topic = %self.processor.topic,
                         "consumer starts again"
                     );
-                    token.run_until_cancelled(self.config.clock.sleep(pause)).await;
+                    token.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -175,8 +175,7 @@ impl<S: Send + Sync + 'static> Member<S> {
 
     /// Waits for what is in flight, at most as long as a stop may take, and acknowledges it.
     async fn finish(&mut self, subscription: &mut dyn Subscription) -> Result<(), ConsumerError> {
-        let deadline = self.config.clock.clone();
-        let deadline = deadline.sleep(self.config.drain_timeout);
+        let deadline = tokio::time::sleep(self.config.drain_timeout);
         tokio::pin!(deadline);
         let mut result = Ok(());
         loop {

@@ -1,10 +1,11 @@
 //! A message as it came, read as far as it can be read.
 
 use crate::{
-    Codec,
+    Codec, EventId,
     codec::EncodedPayload,
     envelope::EventMeta,
     handler::{Delivered, Failure},
+    held,
     transport::IncomingMessage,
 };
 
@@ -21,22 +22,27 @@ impl Message {
         Self { raw, content }
     }
 
+    /// The envelope; `None` for a message that is no event.
+    pub(super) fn meta(&self) -> Option<&EventMeta> {
+        Some(&self.content.as_ref().ok()?.meta)
+    }
+
+    /// The id that the inbox knows it by.
+    pub(super) fn id(&self) -> EventId {
+        held::message_id(&self.raw, self.meta())
+    }
+
     /// The event type; `None` for a message that is no event.
     pub(super) fn name(&self) -> Option<&str> {
-        Some(self.content.as_ref().ok()?.meta.name())
+        Some(self.meta()?.name())
     }
 }
 
 fn read(raw: &IncomingMessage) -> Result<Delivered, Failure> {
-    let meta = EventMeta::from_wire(&raw.headers).map_err(|error| Failure {
-        code: error.code(),
-        error: error.to_string(),
-        terminal: true,
-    })?;
-    let codec = Codec::from_content_type(&meta.content_type).ok_or_else(|| Failure {
-        code: "unknown_content_type",
-        error: format!("no codec for content type `{}`", meta.content_type),
-        terminal: true,
+    let meta = EventMeta::from_wire(&raw.headers)?;
+    let codec = Codec::from_content_type(&meta.content_type).ok_or_else(|| {
+        let error = format!("no codec for content type `{}`", meta.content_type);
+        Failure::unreadable("unknown_content_type", error)
     })?;
     let payload = EncodedPayload { codec, bytes: raw.payload.clone() };
     Ok(Delivered { meta, payload })

@@ -8,14 +8,26 @@
 //! A partition has one delivery in flight, partitions run side by side. An offset is stored only after what came
 //! before it is committed, held or dead.
 
+mod breaker;
 mod builder;
+mod call;
 mod config;
+mod coverage;
+mod deliver;
 mod error;
+mod halt;
+mod hygiene;
 mod member;
 mod message;
+pub mod middleware;
 mod processor;
+mod redeliver;
+mod redelivery;
+mod single;
+mod transaction;
+mod verdict;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
@@ -23,11 +35,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     builder::ConsumerRuntimeBuilder,
-    config::ConsumerConfig,
+    config::{ConsumerConfig, OnUnreadable},
     error::{BuildError, ConsumerError},
 };
-use self::{member::Member, processor::Processor};
+use self::{
+    hygiene::Hygiene, member::Member, processor::Processor, redelivery::Redelivery,
+    transaction::Writer,
+};
 use crate::{
+    TransactionalEventBus,
     backoff::Backoff,
     transport::{EventTransport, TopicSpec, TransportError},
 };
@@ -36,8 +52,11 @@ use crate::{
 pub struct ConsumerRuntime<S> {
     processors: Vec<Arc<Processor<S>>>,
     topics: Vec<TopicSpec>,
+    writer: Arc<Writer>,
+    bus: TransactionalEventBus,
     transport: Arc<dyn EventTransport>,
     config: ConsumerConfig,
+    concurrency: HashMap<String, usize>,
 }
 
 impl ConsumerRuntime<()> {
@@ -46,7 +65,18 @@ impl ConsumerRuntime<()> {
         db: DatabaseConnection,
         transport: impl EventTransport,
     ) -> ConsumerRuntimeBuilder<()> {
-        ConsumerRuntimeBuilder::new(db, Arc::new(transport))
+        ConsumerRuntimeBuilder::new(db, Some(Arc::new(transport)))
+    }
+}
+
+impl<S> ConsumerRuntime<S> {
+    /// A bus that encodes payloads and stamps events as the handlers' is.
+    pub(crate) fn bus(&self) -> TransactionalEventBus {
+        self.bus.clone()
+    }
+
+    pub(crate) fn transport(&self) -> Arc<dyn EventTransport> {
+        Arc::clone(&self.transport)
     }
 }
 
@@ -71,9 +101,18 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
         let stop = token.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
         let mut members = JoinSet::new();
+        let hygiene = Hygiene::new(&self.writer, &self.processors, &self.config);
+        members.spawn(hygiene.run(stop.clone()));
+        let redelivery = Redelivery::new(self.processors.clone(), self.config.clone());
+        members.spawn(redelivery.run(stop.clone()));
         for processor in self.processors {
-            let member = Member::new(processor, Arc::clone(&self.transport), self.config.clone());
-            members.spawn(member.run(stop.clone()));
+            let concurrency = self.concurrency.get(processor.group);
+            for _ in 0..(*concurrency.unwrap_or(&self.config.concurrency)).max(1) {
+                let (processor, transport) = (Arc::clone(&processor), Arc::clone(&self.transport));
+                members.spawn(
+                    Member::new(processor, transport, self.config.clone()).run(stop.clone()),
+                );
+            }
         }
         let mut result = Ok(());
         while let Some(joined) = members.join_next().await {

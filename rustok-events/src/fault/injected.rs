@@ -98,6 +98,20 @@ pub const BROKER_POINTS: &[&str] = &[
     "broker.acknowledge",
 ];
 
+/// How many faults a seed takes from the points in turn.
+const BY_TURN: u64 = 7;
+
+/// The points in turn, in an order that changes with each round: the `place`-th of all.
+fn by_turn(place: u64) -> &'static str {
+    let mut points: Vec<&'static str> = POINTS.iter().chain(BROKER_POINTS).copied().collect();
+    let count = points.len() as u64;
+    let mut draw = Draw::new(place / count, "round");
+    for end in (1..points.len()).rev() {
+        points.swap(end, draw.below(end + 1));
+    }
+    points[usize::try_from(place % count).unwrap_or(0)]
+}
+
 /// The faults of one run. A cheap handle; clones share the plan and count passings together.
 ///
 /// Given to a relay, to consumers, to a bus and to a [`FaultyTransport`](crate::testing::FaultyTransport), which
@@ -133,24 +147,21 @@ impl Faults {
     }
 
     /// A few faults, at points and passings that the seed decides. The same seed gives the same faults; consecutive
-    /// seeds go through all points in turn.
+    /// seeds meet all points alike.
     pub fn seeded(seed: u64) -> Self {
         let mut draw = Draw::new(seed, "faults");
-        let points: Vec<&'static str> = POINTS.iter().chain(BROKER_POINTS).copied().collect();
-        let count = 4 + draw.below(3);
-        // Half of the points by turn, so that many seeds meet all of them alike; half by chance.
-        let start = usize::try_from(seed % points.len() as u64).unwrap_or(0);
-        let planned = (0..count).map(|number| {
-            let place = if number % 2 == 0 {
-                start + number * points.len() / count
-            } else {
-                draw.below(points.len())
-            };
-            let point = points[place % points.len()];
-            let passing = [1, 1, 1, 2, 2, 3, 5, 8][draw.below(8)];
-            PlannedFault { point, passing, fault: *draw.of(Fault::at(point)) }
-        });
-        let plan = Plan { planned: planned.collect(), ..Plan::default() };
+        let mut planned = Vec::new();
+        for place in 0..BY_TURN {
+            let point = by_turn(seed.wrapping_mul(BY_TURN).wrapping_add(place));
+            let passing = *draw.of(&[1, 1, 1, 2, 2, 3]);
+            planned.push(PlannedFault { point, passing, fault: *draw.of(Fault::at(point)) });
+        }
+        for _ in 0..draw.below(3) {
+            let point = by_turn(draw.next());
+            let passing = *draw.of(&[2, 3, 5, 8, 13]);
+            planned.push(PlannedFault { point, passing, fault: *draw.of(Fault::at(point)) });
+        }
+        let plan = Plan { planned, ..Plan::default() };
         Self { plan: Some(Arc::new(plan)), ..Self::default() }
     }
 

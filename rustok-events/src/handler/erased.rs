@@ -5,8 +5,13 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::atomic::AtomicBool};
 use futures::FutureExt;
 use sea_orm::DatabaseTransaction;
 
-use super::{Delivered, EventHandler, HandlerContext, HandlerInput, HandlerMode, HandlerOptions};
-use crate::{DomainEvent, EventDescriptor, outbox::TransactionalEventBus, transport::BoxFuture};
+use super::{
+    Delivered, EventHandler, Failure, HandlerContext, HandlerInput, HandlerMode, HandlerOptions,
+};
+use crate::{
+    DomainEvent, EventDescriptor, catalog::EventData, outbox::TransactionalEventBus,
+    transport::BoxFuture,
+};
 
 /// What is known of a handler without calling it.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +22,7 @@ pub(crate) struct HandlerSpec {
     pub(crate) stream: &'static str,
     pub(crate) topic: &'static str,
     pub(crate) descriptors: &'static [EventDescriptor],
+    pub(crate) event: EventData,
     /// Runs inside the inbox transaction.
     pub(crate) inbox: bool,
     /// Takes several events at once.
@@ -47,17 +53,6 @@ impl<S> Clone for Invocation<'_, S> {
 
 impl<S> Copy for Invocation<'_, S> {}
 
-/// Why a handler did not handle an event.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    /// Short and stable.
-    pub(crate) code: &'static str,
-    /// The error and its causes.
-    pub(crate) error: String,
-    /// No later attempt can succeed.
-    pub(crate) terminal: bool,
-}
-
 /// A handler of any type.
 pub(crate) trait ErasedHandler<S>: Send + Sync {
     fn spec(&self) -> HandlerSpec;
@@ -87,6 +82,7 @@ where
             stream: Event::<H, S>::STREAM,
             topic: Event::<H, S>::TOPIC,
             descriptors: Event::<H, S>::DESCRIPTORS,
+            event: EventData::of::<Event<H, S>>(),
             inbox: H::Mode::INBOX,
             batch: H::Input::BATCH,
         }
@@ -98,33 +94,21 @@ where
         deliveries: &'a [Delivered],
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let input = H::Input::from_deliveries(deliveries).map_err(|error| Failure {
-                code: error.code(),
-                error: error.to_string(),
-                terminal: true,
-            })?;
+            let input = H::Input::from_deliveries(deliveries).map_err(Failure::from)?;
             let Some(mut context) =
                 HandlerContext::<S, H::Mode>::new(invocation, &deliveries[0].meta)
             else {
-                return Err(Failure {
-                    code: "no_transaction",
-                    error: "the handler needs a transaction and was given none".to_owned(),
-                    terminal: false,
-                });
+                let error = "the handler needs a transaction and was given none";
+                return Err(Failure::retryable("no_transaction", error));
             };
             let handled = self.0.handle(&mut context, input);
             match AssertUnwindSafe(handled).catch_unwind().await {
                 Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(Failure {
-                    code: "handler_error",
-                    error: error.to_string(),
-                    terminal: error.is_terminal(),
-                }),
-                Err(panic) => Err(Failure {
-                    code: "handler_panic",
-                    error: format!("the handler panicked: {}", panic_message(&*panic)),
-                    terminal: false,
-                }),
+                Ok(Err(error)) => Err(error.into()),
+                Err(panic) => {
+                    let error = format!("the handler panicked: {}", panic_message(&*panic));
+                    Err(Failure::retryable("handler_panic", error))
+                }
             }
         })
     }

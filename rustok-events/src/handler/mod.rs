@@ -2,18 +2,23 @@
 
 mod context;
 mod erased;
+mod failure;
 mod input;
 mod result;
 
 use std::{future::Future, time::Duration};
 
-pub(crate) use self::erased::{Erased, ErasedHandler, Failure, HandlerSpec};
 pub use self::{
     context::{Detached, DetachedContext, HandlerContext, HandlerMode, Transactional},
+    failure::Failure,
     input::{Batch, HandlerInput},
     result::{Answer, HandlerError, HandlerResult, Terminal, answer},
 };
 pub use self::{erased::Invocation, input::Delivered};
+pub(crate) use self::{
+    erased::{Erased, ErasedHandler, HandlerSpec},
+    failure::FailureClass,
+};
 
 /// A function that handles events of one type for one consumer group. Write it with `#[event_handler]`.
 ///

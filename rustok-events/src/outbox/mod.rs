@@ -13,6 +13,8 @@ pub(crate) mod store;
 mod transaction;
 pub(crate) mod wake;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::record::Circumstances;
 pub use self::{
     bus::{EventBuilder, Publishing, PublishingAll, TransactionalEventBus},
     error::{CommitError, PublishError},

@@ -33,19 +33,19 @@ impl Leases {
         let store = store::of(&self.db)?;
         let mut backoff = Backoff::new(self.config.min_tick, self.config.lease / 3);
         loop {
-            let pause = match self.take(store).await {
+            match self.take(store).await {
                 Ok(()) => {
                     backoff.reset();
-                    self.pause()
+                    self.config.clock.sleep(self.pause()).await;
                 }
                 Err(error) if error.is_retryable() => {
                     let pause = backoff.next();
                     tracing::warn!(code = error.code(), %error, retry_in = ?pause, "leases could not be taken");
-                    pause
+                    // Real time whatever the clock: what failed is the database, not an appointment.
+                    tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error),
-            };
-            self.config.clock.sleep(pause).await;
+            }
         }
     }
 

@@ -115,6 +115,13 @@ pub(crate) async fn member(client: &IggyClient, group: &str) -> IggyConsumer {
         .batch_length(100)
         .build();
     consumer.init().await.expect("the member joins");
+    // The SDK's consumer takes the client's first "connected" event for a new one if it sees it after it has joined,
+    // and never polls then. Behind a reconnection it joins again by itself, in order.
+    client.disconnect().await.expect("the client disconnects");
+    client.connect().await.expect("the client connects again");
+    while client.get_me().await.expect("the client is known").consumer_groups_count == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     consumer
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::missing_panics_doc, reason = "tests panic where they fail")]
 
 mod client;
+mod clients;
 mod commands;
 mod disk;
 mod hostile;
@@ -10,3 +11,4 @@ mod kill;
 mod retention;
 mod sdk;
 mod tail;
+mod throughput;

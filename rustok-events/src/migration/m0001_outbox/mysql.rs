@@ -123,10 +123,15 @@ pub(super) const TABLES: &[&str] = &[
         code VARCHAR(64) NOT NULL,
         error TEXT NOT NULL,
         attempts BIGINT NOT NULL,
+        attempts_left BIGINT NOT NULL,
         first_failed_at BIGINT,
         last_failed_at BIGINT,
         held_at BIGINT NOT NULL,
-        UNIQUE (group_name, handler, stream, topic, partition_no, partition_offset),
-        KEY rustok_held_key (group_name, stream, topic, handler, tenant_id, partition_key)
+        due_at BIGINT,
+        lease_owner VARCHAR(255),
+        lease_until BIGINT,
+        reason TEXT,
+        KEY rustok_held_key (group_name, handler, stream, topic, blocks_key, partition_key, tenant_id, id),
+        KEY rustok_held_due (state, due_at)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
 ];

@@ -123,11 +123,16 @@ pub(super) const TABLES: &[&str] = &[
         code text NOT NULL,
         error text NOT NULL,
         attempts bigint NOT NULL,
+        attempts_left bigint NOT NULL,
         first_failed_at bigint,
         last_failed_at bigint,
         held_at bigint NOT NULL,
-        UNIQUE (group_name, handler, stream, topic, partition_no, partition_offset)
+        due_at bigint,
+        lease_owner text,
+        lease_until bigint,
+        reason text
     )",
     "CREATE INDEX IF NOT EXISTS rustok_held_key
-        ON rustok_held (group_name, stream, topic, handler, tenant_id, partition_key)",
+        ON rustok_held (group_name, handler, stream, topic, blocks_key, partition_key, tenant_id, id)",
+    "CREATE INDEX IF NOT EXISTS rustok_held_due ON rustok_held (state, due_at)",
 ];

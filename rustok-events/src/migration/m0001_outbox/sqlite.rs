@@ -115,11 +115,16 @@ pub(super) const TABLES: &[&str] = &[
         code TEXT NOT NULL,
         error TEXT NOT NULL,
         attempts INTEGER NOT NULL,
+        attempts_left INTEGER NOT NULL,
         first_failed_at INTEGER,
         last_failed_at INTEGER,
         held_at INTEGER NOT NULL,
-        UNIQUE (group_name, handler, stream, topic, partition_no, partition_offset)
+        due_at INTEGER,
+        lease_owner TEXT,
+        lease_until INTEGER,
+        reason TEXT
     )",
     "CREATE INDEX IF NOT EXISTS rustok_held_key
-        ON rustok_held (group_name, stream, topic, handler, tenant_id, partition_key)",
+        ON rustok_held (group_name, handler, stream, topic, blocks_key, partition_key, tenant_id, id)",
+    "CREATE INDEX IF NOT EXISTS rustok_held_due ON rustok_held (state, due_at)",
 ];

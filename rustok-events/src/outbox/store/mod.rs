@@ -3,7 +3,7 @@
 pub(super) mod lease;
 mod mysql;
 mod postgres;
-pub(super) mod row;
+pub(crate) mod row;
 mod sqlite;
 
 use std::time::Duration;

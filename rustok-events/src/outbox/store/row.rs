@@ -11,7 +11,7 @@ use crate::{
     sql::{from_micros, micros},
 };
 
-pub(in crate::outbox) const COLUMNS: &str = "event_id, name, version, stream, topic, partitions, partition_key, tenant_id, \
+pub(crate) const COLUMNS: &str = "event_id, name, version, stream, topic, partitions, partition_key, tenant_id, \
                                   actor_id, correlation_id, causation_id, occurred_at, content_type, headers, payload";
 pub(in crate::outbox) const COLUMN_COUNT: usize = 15;
 
@@ -40,7 +40,7 @@ pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_
 }
 
 /// The event of a row that has `id` and [`COLUMNS`].
-pub(in crate::outbox) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> {
+pub(crate) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> {
     let headers: String = row.try_get("", "headers")?;
     let partitions: Option<i64> = row.try_get("", "partitions")?;
     Ok(StoredEvent {

@@ -111,8 +111,8 @@ async fn keep_relay(world: Arc<World>, number: usize) {
             .clock(world.clock.clone())
             .faults(process.faults());
         config.owner = format!("{name}, life {life}");
-        config.min_tick = Duration::from_millis(2);
-        config.max_tick = Duration::from_millis(10);
+        config.min_tick = Duration::from_millis(3);
+        config.max_tick = Duration::from_millis(24);
         config.max_backoff = Duration::from_millis(20);
         Relay::new(world.db.clone(), world.transport.clone(), config).run(process.token())
     })

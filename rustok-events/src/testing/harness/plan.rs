@@ -89,9 +89,11 @@ impl Plan {
             let mild = if draw.chance(30) { Fate::Panics } else { Fate::Fails(times) };
             fate(&mut draw, mild);
         }
-        if draw.chance(75) {
-            let deadly = *draw.of(&[Fate::Hopeless, Fate::Terminal]);
-            fate(&mut draw, deadly);
+        if draw.chance(85) {
+            for _ in 0..2 {
+                let deadly = *draw.of(&[Fate::Hopeless, Fate::Terminal]);
+                fate(&mut draw, deadly);
+            }
         }
         Self { relays, consumers, writers, page_size, batch_size, fates }
     }

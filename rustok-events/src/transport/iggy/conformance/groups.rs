@@ -88,10 +88,8 @@ pub(super) async fn keys_keep_their_order_across_members(bench: &Bench) -> Outco
         if seen.insert(number) {
             by_key.entry(number % KEYS).or_default().push(number / KEYS);
         }
-        let stored = done(if by_one { one } else { two }, offset, partition).await;
-        if by_one && stored.is_err() {
-            continue;
-        }
+        // A partition that has just changed hands may be refused; its new owner stores for it.
+        drop(done(if by_one { one } else { two }, offset, partition).await);
     }
     for (key, turns) in by_key {
         same(&format!("the order of key {key}"), &turns, &(0..EACH).collect())?;
@@ -110,7 +108,7 @@ pub(super) async fn a_member_resumes_after_what_was_stored(bench: &Bench) -> Out
     }
     done(&consumer, 3, 0).await?;
     drop(consumer);
-    crashing.disconnect().await.said("leaving")?;
+    crashing.shutdown().await.said("leaving")?;
 
     let reading = bench.client().await?;
     let mut consumer = bench.member(&reading).await?;
@@ -132,7 +130,7 @@ pub(super) async fn what_was_not_stored_comes_again_at_another_member(bench: &Be
         lost.insert(number(&next(&mut consumer).await?.message)?);
     }
     drop(consumer);
-    crashing.disconnect().await.said("leaving")?;
+    crashing.shutdown().await.said("leaving")?;
     let reading = bench.client().await?;
     let mut consumer = bench.member(&reading).await?;
     let mut again = BTreeSet::new();

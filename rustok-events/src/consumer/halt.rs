@@ -1,0 +1,39 @@
+//! Why work ended before it had a result, and why a transaction did not commit.
+
+use sea_orm::DbErr;
+
+use super::ConsumerError;
+use crate::{handler::Failure, trouble::Trouble};
+
+/// Why work ended before it had a result.
+pub(super) enum Halt {
+    /// The runtime stops.
+    Stopped,
+    /// Waiting cannot mend it.
+    Failed(ConsumerError),
+}
+
+/// Why a transaction did not commit.
+pub(super) enum Failed {
+    /// A handler's doing.
+    Handler(Failure),
+    /// The database's: not an attempt.
+    Database(DbErr),
+}
+
+impl From<DbErr> for Failed {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Failed {
+    /// Whether two transactions were in each other's way: not an attempt, and the same again succeeds.
+    pub(super) fn is_conflict(&self) -> bool {
+        let trouble = match self {
+            Self::Handler(failure) => failure.trouble(),
+            Self::Database(error) => Some(crate::trouble::of(error)),
+        };
+        trouble == Some(Trouble::Conflict)
+    }
+}

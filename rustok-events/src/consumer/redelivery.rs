@@ -1,0 +1,197 @@
+//! Tries held events again when they are due, each key in its order.
+//!
+//! ```text
+//! due rows ─▶ lease one ─▶ inbox: held → handled, effects, row gone, next of the key leased: commit ─▶ next
+//!                    └──▶ failed: due later, or dead
+//! ```
+//!
+//! One runtime tries a row at a time. Should a lease end while its holder is still at work, the claim in the inbox
+//! lets one of the two commit.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use sea_orm::DbErr;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{ConsumerConfig, ConsumerError, halt::Halt, processor::Processor};
+use crate::{
+    backoff::Backoff,
+    held::{self, Claim, Due, Holder},
+    sql,
+    transport::TopicName,
+};
+
+/// How long a row is leased beyond what a handler may take.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// How long a row is leased if a handler may take as long as it likes.
+const LONG_LEASE: Duration = Duration::from_secs(15 * 60);
+/// How often to look for keys that nobody promoted.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The one worker of a runtime that tries held events again.
+pub(super) struct Redelivery<S> {
+    processors: Vec<Arc<Processor<S>>>,
+    holders: Vec<(&'static str, &'static str, TopicName)>,
+    owner: String,
+    config: ConsumerConfig,
+}
+
+impl<S: Send + Sync + 'static> Redelivery<S> {
+    pub(super) fn new(processors: Vec<Arc<Processor<S>>>, config: ConsumerConfig) -> Self {
+        let holders = processors
+            .iter()
+            .flat_map(|processor| {
+                let names = processor.handlers.iter().map(|handler| handler.spec().name);
+                names.chain([""]).map(|name| (processor.group, name, processor.topic.clone()))
+            })
+            .collect();
+        let owner = format!("consumer-{}-{}", std::process::id(), Uuid::now_v7().simple());
+        Self { processors, holders, owner, config }
+    }
+
+    /// Works until `stop` is cancelled; what is being tried is finished, at most as long as a stop may take.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), ConsumerError> {
+        if self.processors.is_empty() {
+            stop.cancelled().await;
+            return Ok(());
+        }
+        let work = self.work(&stop);
+        let out_of_patience = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.config.drain_timeout).await;
+        };
+        tokio::select! {
+            result = work => result,
+            () = out_of_patience => Ok(()),
+        }
+    }
+
+    async fn work(&self, stop: &CancellationToken) -> Result<(), ConsumerError> {
+        let mut changes = held::listen();
+        let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
+        let mut swept_at = None;
+        let mut tries = FuturesUnordered::new();
+        while !stop.is_cancelled() {
+            let room = self.config.redelivery_concurrency.max(1) - tries.len();
+            let (due, next) = match self.look(room, &mut swept_at).await {
+                Ok(found) => found,
+                Err(error) if sql::is_missing_table(&error) => return Err(error.into()),
+                Err(error) => {
+                    let pause = backoff.next();
+                    tracing::warn!(%error, retry_in = ?pause, "held events could not be looked for");
+                    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    continue;
+                }
+            };
+            backoff.reset();
+            let found = due.len();
+            tries.extend(due.into_iter().map(|due| self.one_key(due, stop)));
+            let full = tries.len() >= self.config.redelivery_concurrency.max(1);
+            tokio::select! {
+                Some(tried) = tries.next() => {
+                    if let Err(Halt::Failed(error)) = tried {
+                        return Err(error);
+                    }
+                }
+                () = self.pause(&mut changes, next), if found == 0 && !full => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        // A stop lets what is being tried finish.
+        while let Some(tried) = tries.next().await {
+            if let Err(Halt::Failed(error)) = tried {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due now, at most `limit`, and if nothing is, how long until something will be.
+    async fn look(
+        &self,
+        limit: usize,
+        swept_at: &mut Option<Instant>,
+    ) -> Result<(Vec<Due>, Option<Duration>), DbErr> {
+        if swept_at.is_none_or(|at| at.elapsed() >= SWEEP) {
+            self.sweep().await?;
+            *swept_at = Some(Instant::now());
+        }
+        if limit == 0 {
+            return Ok((Vec::new(), None));
+        }
+        let holders: Vec<Holder<'_>> = self.holders().collect();
+        let (db, now) = (&self.processors[0].writer.db, self.config.clock.now());
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let due = held::due(db, &holders, now, limit).await?;
+        let next = if due.is_empty() { held::next_due(db, &holders).await? } else { None };
+        Ok((due, next.and_then(|next| (next - now).to_std().ok())))
+    }
+
+    /// Waits until something is due, something changed, or it is time to look what others left.
+    async fn pause(&self, changes: &mut held::Changes, until_due: Option<Duration>) {
+        let due = async {
+            match until_due {
+                // A row that is due but leased by another has no time to wait for.
+                Some(wait) if !wait.is_zero() => self.config.clock.sleep(wait).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = changes.next() => {}
+            () = tokio::time::sleep(self.config.redelivery_tick) => {}
+        }
+    }
+
+    fn holders(&self) -> impl Iterator<Item = Holder<'_>> {
+        self.holders.iter().map(|(group, handler, topic)| Holder { group, handler, topic })
+    }
+
+    /// Promotes keys that nobody promoted because of a crash on the way.
+    async fn sweep(&self) -> Result<(), DbErr> {
+        let db = &self.processors[0].writer.db;
+        for (group, handler, topic, key) in held::unpromoted(db).await? {
+            let holder = Holder { group: &group, handler: &handler, topic: &topic };
+            held::promote(db, holder, &key, self.config.clock.now(), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries a held event and, as long as that succeeds, the next ones of its key.
+    async fn one_key(&self, due: Due, stop: &CancellationToken) -> Result<(), Halt> {
+        let Some(processor) = self
+            .processors
+            .iter()
+            .find(|processor| processor.group == due.group && processor.topic == due.topic)
+        else {
+            return Ok(());
+        };
+        let lease = self.config.handler_timeout.map_or(LONG_LEASE, |limit| limit + LEASE_MARGIN);
+        let mut next = Some(due.id);
+        let mut claimed = false;
+        while let Some(id) = next {
+            let now = self.config.clock.now();
+            let claim = Claim { owner: self.owner.clone(), now, until: now + lease };
+            let db = &processor.writer.db;
+            let event = if claimed {
+                held::claimed(db, id, &claim).await
+            } else {
+                held::claim(db, id, &claim).await
+            };
+            let event = match event {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(()),
+                Err(error) => return processor.database_failed(error),
+            };
+            if stop.is_cancelled() {
+                return processor.give_back(&event, &claim, now).await;
+            }
+            next = processor.redeliver(&event, &claim, stop).await?;
+            claimed = true;
+        }
+        Ok(())
+    }
+}

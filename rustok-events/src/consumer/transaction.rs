@@ -1,0 +1,137 @@
+//! The transaction that inbox, effects and follow-ups share, from its begin to its commit.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::halt::Failed;
+use crate::{
+    fault::Faults,
+    held::{self, TenantKey},
+    outbox::wake,
+    sql,
+};
+
+/// The database, and how many transactions may be open on it at once.
+pub(super) struct Writer {
+    pub(super) db: DatabaseConnection,
+    writers: Semaphore,
+    faults: Faults,
+}
+
+/// A transaction and the right to have one open; the transaction ends first.
+pub(super) struct Transaction<'p> {
+    txn: DatabaseTransaction,
+    _permit: Option<SemaphorePermit<'p>>,
+}
+
+impl std::ops::Deref for Transaction<'_> {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.txn
+    }
+}
+
+/// What was done in a transaction that somebody has to hear of once it is committed.
+#[derive(Default)]
+pub(super) struct News {
+    /// Handlers published.
+    pub(super) published: AtomicBool,
+    /// Events were held behind others: the handler and the key of each.
+    behind: Mutex<Vec<(&'static str, TenantKey)>>,
+}
+
+impl News {
+    pub(super) fn held_behind(&self, handler: &'static str, key: TenantKey) {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).push((handler, key));
+    }
+
+    pub(super) fn into_behind(self) -> Vec<(&'static str, TenantKey)> {
+        self.behind.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    pub(super) fn new(db: DatabaseConnection, faults: Faults) -> Self {
+        // SQLite has one writer: queueing here is fair, queueing in its busy handler is not.
+        let writers = match db.get_database_backend() {
+            DbBackend::Sqlite => 1,
+            _ => Semaphore::MAX_PERMITS,
+        };
+        Self { db, writers: Semaphore::new(writers), faults }
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
+        let permit = self.writers.acquire().await.ok();
+        let txn = sql::begin_write(&self.db).await?;
+        if self.db.get_database_backend() == DbBackend::Postgres {
+            // An offset must not speak of what a crashed server forgot.
+            txn.execute_unprepared("SET LOCAL synchronous_commit = on").await?;
+        }
+        Ok(Transaction { txn, _permit: permit })
+    }
+
+    /// Commits what succeeded and rolls back what did not.
+    pub(super) async fn end(
+        &self,
+        transaction: Transaction<'_>,
+        result: Result<(), Failed>,
+        news: &News,
+    ) -> Result<(), Failed> {
+        let Transaction { txn, _permit } = transaction;
+        if let Err(failed) = result {
+            // Rolled back here and not by a drop, which would leave the database locked for a while.
+            return match txn.rollback().await {
+                Ok(()) => Err(failed),
+                // The connection is gone, and whatever the handler said of it: it is not the event's doing.
+                Err(error) => Err(Failed::Database(error)),
+            };
+        }
+        self.commit(txn).await?;
+        if news.published.load(Ordering::Relaxed) {
+            wake::notify();
+        }
+        Ok(())
+    }
+
+    /// Commits what this crate itself wrote about held events, or rolls it back.
+    pub(super) async fn end_own<T>(
+        &self,
+        transaction: Transaction<'_>,
+        result: Result<T, DbErr>,
+    ) -> Result<T, DbErr> {
+        let ended = self.end_quiet(transaction, result).await;
+        held::notify();
+        ended
+    }
+
+    /// Commits what this crate itself wrote, or rolls it back, and tells nobody.
+    pub(super) async fn end_quiet<T>(
+        &self,
+        transaction: Transaction<'_>,
+        result: Result<T, DbErr>,
+    ) -> Result<T, DbErr> {
+        let Transaction { txn, _permit } = transaction;
+        match result {
+            Ok(value) => {
+                self.commit(txn).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                txn.rollback().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit(&self, txn: DatabaseTransaction) -> Result<(), DbErr> {
+        self.faults.database("consumer.commit.before").await?;
+        txn.commit().await?;
+        self.faults.database("consumer.commit.after").await
+    }
+}

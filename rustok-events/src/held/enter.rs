@@ -1,0 +1,115 @@
+//! How an event comes to be held.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use twox_hash::XxHash3_128;
+
+use super::{Holder, MAX_ERROR, state, tenant_key};
+use crate::{
+    EventId,
+    envelope::EventMeta,
+    handler::Failure,
+    sql::{micros, statement, value_rows},
+    transport::IncomingMessage,
+};
+
+/// Why an event is held.
+#[derive(Debug, Clone)]
+pub(crate) enum Reason<'a> {
+    /// It failed and is tried again at a time; its key waits.
+    Retry {
+        failure: &'a Failure,
+        attempts: u32,
+        attempts_left: u32,
+        first_failed_at: DateTime<Utc>,
+        due_at: DateTime<Utc>,
+    },
+    /// Its attempts are used up, or none can help.
+    Dead { failure: &'a Failure, attempts: u32, first_failed_at: DateTime<Utc>, parks_key: bool },
+    /// The configuration passes over it and wants a record.
+    Skipped { failure: &'a Failure, attempts: u32, first_failed_at: DateTime<Utc> },
+    /// An earlier event of its key is held.
+    Behind { attempts_left: u32 },
+}
+
+const COLUMNS: &str = "group_name, handler, state, blocks_key, tenant_id, stream, topic, partition_key, \
+                       partition_no, partition_offset, event_id, headers, payload, code, error, attempts, \
+                       attempts_left, first_failed_at, last_failed_at, held_at, due_at";
+
+/// Holds a message. The caller has claimed it in the inbox, in the same transaction, so that it is held once.
+pub(crate) async fn hold(
+    txn: &DatabaseTransaction,
+    holder: Holder<'_>,
+    message: &IncomingMessage,
+    meta: Option<&EventMeta>,
+    reason: &Reason<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let headers = rmp_serde::to_vec(&message.headers)
+        .map_err(|error| DbErr::Custom(format!("headers cannot be written: {error}")))?;
+    let key = meta.and_then(tenant_key);
+    let none = Value::BigInt(None);
+    let failed = |first: &DateTime<Utc>| (micros(*first), micros(now));
+    let (state, blocks_key, failure, attempts, attempts_left, (first, last), due_at) = match reason
+    {
+        Reason::Retry { failure, attempts, attempts_left, first_failed_at, due_at } => {
+            let failed = failed(first_failed_at);
+            (state::RETRY, true, Some(failure), *attempts, *attempts_left, failed, micros(*due_at))
+        }
+        Reason::Dead { failure, attempts, first_failed_at, parks_key } => {
+            let failed = failed(first_failed_at);
+            (state::DEAD, *parks_key, Some(failure), *attempts, 0, failed, none)
+        }
+        Reason::Skipped { failure, attempts, first_failed_at } => {
+            let failed = failed(first_failed_at);
+            (state::SKIPPED, false, Some(failure), *attempts, 0, failed, none)
+        }
+        Reason::Behind { attempts_left } => {
+            (state::WAITING, true, None, 0, *attempts_left, (none.clone(), none.clone()), none)
+        }
+    };
+    let error = failure.map(|failure| failure.error.chars().take(MAX_ERROR).collect::<String>());
+    let values: [Value; 21] = [
+        holder.group.into(),
+        holder.handler.into(),
+        state.into(),
+        (blocks_key && key.is_some() && !holder.handler.is_empty()).into(),
+        meta.map(|meta| meta.tenant_id).into(),
+        holder.topic.stream().into(),
+        holder.topic.topic().into(),
+        key.map(|(_, key)| key).into(),
+        i64::from(message.partition).into(),
+        i64::try_from(message.offset).unwrap_or(i64::MAX).into(),
+        meta.map(|meta| meta.id.as_uuid()).into(),
+        headers.into(),
+        message.payload.to_vec().into(),
+        failure.map_or("", |failure| failure.code).into(),
+        error.unwrap_or_default().into(),
+        i64::from(attempts).into(),
+        i64::from(attempts_left).into(),
+        first,
+        last,
+        micros(now),
+        due_at,
+    ];
+    let sql = format!("INSERT INTO rustok_held ({COLUMNS}) VALUES {}", value_rows(1, 21));
+    txn.execute_raw(statement(txn.get_database_backend(), &sql, values)).await?;
+    Ok(())
+}
+
+/// The id that the inbox knows a message by: its event's, or for a message that is no event one made of what it
+/// is and where it lies.
+pub(crate) fn message_id(message: &IncomingMessage, meta: Option<&EventMeta>) -> EventId {
+    if let Some(meta) = meta {
+        return meta.id;
+    }
+    let mut hasher = XxHash3_128::new();
+    hasher.write(&message.partition.to_le_bytes());
+    hasher.write(&message.offset.to_le_bytes());
+    for (name, value) in &message.headers {
+        hasher.write(name.as_bytes());
+        hasher.write(value);
+    }
+    hasher.write(&message.payload);
+    EventId::from(uuid::Builder::from_custom_bytes(hasher.finish_128().to_be_bytes()).into_uuid())
+}

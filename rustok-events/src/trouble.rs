@@ -1,0 +1,108 @@
+//! What kind of trouble a database error speaks of: whether waiting helps, and whose doing it is.
+
+use std::{error::Error, sync::Arc};
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
+
+/// The kinds of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The database cannot be reached.
+    Away,
+    /// The pool had no connection to give in time.
+    NoConnection,
+    /// Two transactions were in each other's way: the same again succeeds.
+    Conflict,
+    /// The database refused what it was asked.
+    Refused,
+}
+
+/// The trouble that an error tells of, itself or through one of its causes; `None` if no database is part of it.
+pub(crate) fn in_chain(error: &(dyn Error + 'static)) -> Option<Trouble> {
+    let mut error = Some(error);
+    while let Some(link) = error {
+        if let Some(error) = link.downcast_ref::<DbErr>() {
+            return Some(of(error));
+        }
+        if let Some(error) = link.downcast_ref::<RuntimeErr>() {
+            return Some(of_runtime(error));
+        }
+        if let Some(error) = link.downcast_ref::<SqlxError>() {
+            return Some(of_sqlx(error));
+        }
+        if let Some(error) = link.downcast_ref::<Arc<SqlxError>>() {
+            return Some(of_sqlx(error));
+        }
+        error = link.source();
+    }
+    None
+}
+
+/// The trouble that a database error tells of.
+pub(crate) fn of(error: &DbErr) -> Trouble {
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Trouble::NoConnection,
+        DbErr::ConnectionAcquire(_) => Trouble::Away,
+        DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error) => of_runtime(error),
+        _ => Trouble::Refused,
+    }
+}
+
+fn of_runtime(error: &RuntimeErr) -> Trouble {
+    match error {
+        RuntimeErr::SqlxError(error) => of_sqlx(error),
+        RuntimeErr::Internal(_) => Trouble::Refused,
+        #[allow(unreachable_patterns, reason = "which variants there are depends on features")]
+        _ => Trouble::Refused,
+    }
+}
+
+fn of_sqlx(error: &SqlxError) -> Trouble {
+    match error {
+        SqlxError::Io(_)
+        | SqlxError::Tls(_)
+        | SqlxError::Protocol(_)
+        | SqlxError::PoolClosed
+        | SqlxError::WorkerCrashed => Trouble::Away,
+        SqlxError::PoolTimedOut => Trouble::NoConnection,
+        SqlxError::Database(error) => error.code().map_or(Trouble::Refused, |code| of_code(&code)),
+        _ => Trouble::Refused,
+    }
+}
+
+/// SQLSTATE, or SQLite's own result codes.
+fn of_code(code: &str) -> Trouble {
+    match code {
+        // Serialization failure, deadlock, lock not available; MySQL's lock wait timeout comes as HY000, and is not
+        // told apart from others of that state. SQLite: busy and locked, plain and extended.
+        "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" => Trouble::Conflict,
+        // Shutdown and start-up, too many connections.
+        "57P01" | "57P02" | "57P03" | "53300" | "08004" => Trouble::Away,
+        _ if code.starts_with("08") && code.len() == 5 => Trouble::Away,
+        _ => Trouble::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the order could not be indexed")]
+    struct Wrapped(#[source] DbErr);
+
+    #[test]
+    fn a_database_is_found_behind_an_error_of_the_application() {
+        let acquire = DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+        assert_eq!(in_chain(&Wrapped(acquire)), Some(Trouble::NoConnection));
+        assert_eq!(in_chain(&Wrapped(DbErr::RecordNotUpdated)), Some(Trouble::Refused));
+        assert_eq!(in_chain(&std::fmt::Error), None);
+    }
+
+    #[test]
+    fn codes_that_waiting_mends() {
+        assert_eq!(of_code("40P01"), Trouble::Conflict);
+        assert_eq!(of_code("08006"), Trouble::Away);
+        assert_eq!(of_code("23505"), Trouble::Refused);
+    }
+}

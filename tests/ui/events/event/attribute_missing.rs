@@ -1,0 +1,9 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+struct Placed {
+    id: u64,
+}
+
+fn main() {}

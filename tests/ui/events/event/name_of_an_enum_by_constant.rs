@@ -1,0 +1,12 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+const NAME: &str = "order";
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = id, name = NAME)]
+enum Order {
+    Placed { id: u64 },
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+const NAME: &str = "order.placed";
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = id)]
+enum Order {
+    Placed { id: u64 },
+    #[domain_event(name = NAME)]
+    Taken { id: u64 },
+}
+
+fn main() {}

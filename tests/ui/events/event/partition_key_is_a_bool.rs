@@ -1,0 +1,13 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders")]
+enum Order {
+    Placed {
+        #[domain_event(partition_key)]
+        paid: bool,
+    },
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = id)]
+enum Order {
+    Placed { id: u64 },
+    Closed { number: u64 },
+    Opened,
+}
+
+fn main() {}

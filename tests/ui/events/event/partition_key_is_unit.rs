@@ -1,0 +1,10 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = id)]
+struct Placed {
+    id: (),
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders")]
+enum Order {
+    #[domain_event(partition_key = none)]
+    Placed { none: u64 },
+}
+
+fn main() {}

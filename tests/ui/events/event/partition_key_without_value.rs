@@ -1,0 +1,10 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key)]
+struct Placed {
+    id: u64,
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+const NAME: &str = "Not A Name";
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = NAME, topic = "orders", partition_key = id)]
+struct Placed {
+    id: u64,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = id)]
+enum Order {
+    #[domain_event(topic = "other")]
+    Placed { id: u64 },
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = none)]
+struct Placed<'a> {
+    id: &'a str,
+}
+
+fn main() {}

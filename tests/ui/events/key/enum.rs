@@ -1,0 +1,8 @@
+use rustok_events::prelude::*;
+
+#[derive(PartitionKey)]
+enum Id {
+    Number(u64),
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use rustok_events::prelude::*;
+
+#[derive(PartitionKey)]
+struct Id;
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What of handlers, publishing and building does not compile, and what is said of it.

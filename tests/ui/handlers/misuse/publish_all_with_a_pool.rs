@@ -1,0 +1,16 @@
+use rustok_events::prelude::*;
+use serde::{Deserialize, Serialize};
+use sea_orm::DatabaseConnection;
+use uuid::Uuid;
+
+#[derive(Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "commerce", topic = "orders", partition_key = id)]
+struct Placed {
+    id: u64,
+}
+
+async fn place(bus: TransactionalEventBus, db: DatabaseConnection) {
+    bus.publish_all_in_tx(&db, Uuid::nil(), None, [Placed { id: 1 }]).await.unwrap();
+}
+
+fn main() {}

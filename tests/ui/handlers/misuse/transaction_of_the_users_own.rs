@@ -1,0 +1,7 @@
+use rustok_events::prelude::*;
+
+struct Mine;
+
+impl OutboxTransaction for Mine {}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use rustok_events::prelude::*;
+use rustok_events::EventRuntime;
+
+fn build(db: sea_orm::DatabaseConnection, transport: String) {
+    let _ = EventRuntime::builder(db)
+        .transport(transport);
+}
+
+fn main() {}
