@@ -120,6 +120,25 @@ async fn an_offset_refused_to_a_former_owner_is_lost_ownership() {
     }
 }
 
+/// A server killed between two writes may not be able to read its own log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_is_named_with_its_place() {
+    let (broker, proxy, transport) = behind_a_proxy().await;
+    let topic = broker.topic("orders");
+    publish(&transport, &topic, 0, 0..4).await;
+    let mut member = join(&transport, "readers", &topic).await;
+    take(&mut *member, 2).await;
+    proxy.once(POLL, Fate::Deny(IggyError::InvalidOffset(0).as_code()));
+    let damaged = member.next(2).await.unwrap_err();
+    assert!(
+        matches!(&damaged, TransportError::LogDamaged { partition: 0, offset: 2, .. }),
+        "{damaged:?}"
+    );
+    assert_eq!(damaged.code(), "log_damaged");
+    // Should it be mended, it goes on there.
+    assert_eq!(take(&mut *member, 2).await.iter().map(number).collect::<Vec<_>>(), [2, 3]);
+}
+
 /// A lag that cannot be asked for is not a lag of zero.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_lag_is_not_zero() {
