@@ -27,9 +27,9 @@ use crate::{
 /// How long a row is leased beyond what a handler may take.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// How long a row is leased if a handler may take as long as it likes.
-const LONG_LEASE: Duration = Duration::from_secs(15 * 60);
+const LONG_LEASE: Duration = Duration::from_mins(15);
 /// How often to look for keys that nobody promoted.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// The one worker of a runtime that tries held events again.
 pub(super) struct Redelivery<S> {
