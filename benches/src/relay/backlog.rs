@@ -41,7 +41,9 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
         place.remove().await?;
         options.print(&figure?);
     }
-    if options.full && options.wants("backlog of 5 million") && matches!(server, Server::Postgres { .. })
+    if options.full
+        && options.wants("backlog of 5 million")
+        && matches!(server, Server::Postgres { .. })
     {
         let place = Place::create(server).await?;
         let figure = huge::<F>(&place).await;
@@ -216,7 +218,12 @@ async fn huge<F: Floor>(place: &Place) -> Result<Figure> {
     ours::drain(place, HUGE).await?;
     let (huge, sink) = drain(place, 1, HUGE).await?;
     pairs.push(huge, small);
-    Ok(Figure::new(place.server.name(), "backlog of 5 million to one of 200,000", "events/s", &pairs)
-        .target(0.7)
-        .requires(sink.inversions() == 0))
+    Ok(Figure::new(
+        place.server.name(),
+        "backlog of 5 million to one of 200,000",
+        "events/s",
+        &pairs,
+    )
+    .target(0.7)
+    .requires(sink.inversions() == 0))
 }

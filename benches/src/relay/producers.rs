@@ -51,9 +51,8 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
         last.push((ours.behind, hand.behind));
     }
     // Behind by a second's worth of events is not behind.
-    let keeps_up = |((middle, end), _): &((u64, u64), (u64, u64))| {
-        *end <= *middle + (published.ours() as u64)
-    };
+    let keeps_up =
+        |((middle, end), _): &((u64, u64), (u64, u64))| *end <= *middle + (published.ours() as u64);
     let keeps_up = last.iter().all(keeps_up);
     let figure = Figure::new(server.name(), name, "events/s", &pairs)
         .target(0.7)
@@ -113,9 +112,8 @@ where
             anyhow::Ok(())
         }));
     }
-    let behind = || {
-        published.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(sink.distinct())
-    };
+    let behind =
+        || published.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(sink.distinct());
     tokio::time::sleep(half).await;
     let middle = behind();
     tokio::time::sleep(half).await;

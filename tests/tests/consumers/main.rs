@@ -1,5 +1,9 @@
 //! The consumer runtime, its dead letters and the test kit, on every database.
 
+#![allow(clippy::field_reassign_with_default, reason = "a configuration is set field by field")]
+
 mod domain;
 mod failing;
 mod kit;
+mod letters;
+mod unreadable;

@@ -130,7 +130,8 @@ impl Floor for MariaDbFloor {
 
     async fn append(&self, samples: &[Sample], sink: &Sink) -> Result<()> {
         let mut txn = self.begin(&samples[0]).await?;
-        let mut insert = QueryBuilder::new("INSERT INTO events (part, event_key, headers, payload) ");
+        let mut insert =
+            QueryBuilder::new("INSERT INTO events (part, event_key, headers, payload) ");
         let payloads: Vec<Vec<u8>> =
             samples.iter().map(Sample::payload).collect::<Result<_, _>>()?;
         insert.push_values(samples.iter().zip(payloads), |mut row, (sample, payload)| {
