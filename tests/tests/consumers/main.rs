@@ -2,8 +2,10 @@
 
 #![allow(clippy::field_reassign_with_default, reason = "a configuration is set field by field")]
 
+mod around;
 mod domain;
 mod failing;
+mod inbox;
 mod kit;
 mod letters;
 mod unreadable;
