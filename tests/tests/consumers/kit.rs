@@ -156,7 +156,8 @@ async fn an_app_survives_what_a_seed_does_to_it() -> Result<(), TestError> {
             app.publish(TENANT, step(["a", "b"][number % 2], i64::try_from(number).unwrap()))
                 .await?;
         }
-        app.settle().await?;
+        let settled = app.settle().await;
+        assert!(settled.is_ok(), "seed {seed}: {settled:?}, {:?}", faults.met());
         let rows: Vec<(String, i64)> =
             support::rows(app.db(), "SELECT event_key, number FROM ledger ORDER BY id").await;
         for (key, expected) in [("a", 0), ("b", 1)] {
