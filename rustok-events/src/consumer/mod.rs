@@ -133,7 +133,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
                 Err(error) if error.is_retryable() => {
                     let pause = backoff.next();
                     tracing::warn!(code = error.code(), %error, retry_in = ?pause, "topics could not be provisioned");
-                    self.config.clock.sleep(pause).await;
+                    tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error.into()),
             }
