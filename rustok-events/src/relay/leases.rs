@@ -1,5 +1,6 @@
 //! The leases of one relay: taken, prolonged at a third of their length, given back.
 
+use chrono::{DateTime, Utc};
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
@@ -42,7 +43,7 @@ impl Leases {
             match self.take(store).await {
                 Ok(()) => {
                     backoff.reset();
-                    self.config.clock.sleep(self.pause()).await;
+                    self.config.clock.sleep_until(self.renewal()).await;
                 }
                 Err(error) if error.is_retryable() => {
                     let pause = backoff.next();
@@ -77,10 +78,15 @@ impl Leases {
         Ok(())
     }
 
-    /// A third of the lease while something is held; a stand-by looks more often, to take over soon.
-    fn pause(&self) -> std::time::Duration {
+    /// When to look again: after a third of the lease while something is held, counted from the lease's beginning,
+    /// since time went by while the database answered; a stand-by looks more often, to take over soon.
+    fn renewal(&self) -> DateTime<Utc> {
         let third = self.config.lease / 3;
-        if self.held.borrow().is_empty() { third.min(self.config.max_tick) } else { third }
+        let first_end = self.held.borrow().iter().map(|lease| lease.until).min();
+        first_end.map_or_else(
+            || self.config.clock.now() + third.min(self.config.max_tick),
+            |until| until - third * 2,
+        )
     }
 
     /// Gives everything back. A failure to do so only makes the next relay wait for the leases' end.

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustok_events::{
     prelude::*,
-    testing::{HandlerTest, TestApp, TestError},
+    testing::{Faults, HandlerTest, TestApp, TestError},
 };
+use rustok_events_tests as support;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::domain::{ALWAYS, App, Done, Step, TENANT, call_out, step, walk};
@@ -135,6 +136,40 @@ async fn a_runtime_that_stops_by_itself_is_named() -> Result<(), TestError> {
     let error = app.settle().await.unwrap_err();
     assert!(matches!(error, TestError::Stopped(_)), "{error}");
     assert!(error.to_string().contains("rustok_inbox"), "{error}");
+    Ok(())
+}
+
+/// What crashes comes back, and every promise holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_survives_what_a_seed_does_to_it() -> Result<(), TestError> {
+    let mut met = 0;
+    for seed in 0..10 {
+        let faults = Faults::seeded(seed);
+        let app = TestApp::builder()
+            .state(App::default())
+            .handler(walk)
+            .prepare(make_ledger)
+            .faults(faults.clone())
+            .start()
+            .await?;
+        for number in 0..20 {
+            app.publish(TENANT, step(["a", "b"][number % 2], i64::try_from(number).unwrap()))
+                .await?;
+        }
+        let settled = app.settle().await;
+        assert!(settled.is_ok(), "seed {seed}: {settled:?}, {:?}", faults.met());
+        let rows: Vec<(String, i64)> =
+            support::rows(app.db(), "SELECT event_key, number FROM ledger ORDER BY id").await;
+        for (key, expected) in [("a", 0), ("b", 1)] {
+            let numbers: Vec<i64> =
+                rows.iter().filter(|(k, _)| k == key).map(|(_, number)| *number).collect();
+            let expected: Vec<i64> = (0..10).map(|number| number * 2 + expected).collect();
+            assert_eq!(numbers, expected, "seed {seed}, {:?}", faults.met());
+        }
+        assert_eq!(app.published::<Done>().await?.len(), 20, "seed {seed}");
+        met += faults.met().len();
+    }
+    assert!(met > 10, "only {met} faults were met");
     Ok(())
 }
 
