@@ -9,7 +9,7 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{RelayConfig, RelayError, parking::Parking, sender::Sender};
+use super::{RelayConfig, RelayError, pace::Pace, parking::Parking, sender::Sender};
 use crate::{
     backoff::Backoff,
     outbox::{
@@ -27,7 +27,7 @@ pub(super) struct Lane {
     config: RelayConfig,
     leases: watch::Receiver<Vec<Lease>>,
     number: usize,
-    turn: usize,
+    pace: Pace,
     parking: Parking,
     parked: u64,
 }
@@ -54,7 +54,9 @@ impl Lane {
         number: usize,
     ) -> Self {
         let sender = Sender::new(transport, &config);
-        Self { db, sender, config, leases, number, turn: 0, parking: Parking::default(), parked: 0 }
+        let pace = Pace::new(config.page_size);
+        let parking = Parking::default();
+        Self { db, sender, config, leases, number, pace, parking, parked: 0 }
     }
 
     /// Publishes as events are committed, until `token` is cancelled; the page at hand is finished first. Ends
@@ -128,10 +130,11 @@ impl Lane {
         }
         self.parking.refresh(&self.db, &leases).await?;
         let unparked = self.take_up_parked(&leases).await?;
-        self.turn = self.turn.wrapping_add(1);
         self.config.faults.database("relay.read.before").await?;
-        let pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
+        let (limit, turn) = (self.pace.limit(), self.pace.turn());
+        let pages = store.pages(&self.db, &leases, limit, turn).await?;
         self.config.faults.database("relay.read.after").await?;
+        self.pace.read(&leases, &pages);
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });
         }

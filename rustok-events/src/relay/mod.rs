@@ -14,6 +14,7 @@ mod config;
 mod error;
 mod lane;
 mod leases;
+mod pace;
 mod parking;
 mod releaser;
 mod sender;
