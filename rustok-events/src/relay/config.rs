@@ -10,7 +10,8 @@ use crate::{Clock, fault::Faults};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The most events read and published at a time, by each lane.
+    /// The most events read and published at a time, by each lane. A lane begins with fewer, reads more while there is
+    /// more, and fewer again where events are large.
     pub page_size: u64,
     /// How many lanes read and publish side by side, so that one reads while another publishes. Each part of the
     /// outbox belongs to one lane.
@@ -40,7 +41,7 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            page_size: 1000,
+            page_size: 4000,
             lanes: 2,
             lease: Duration::from_secs(10),
             min_tick: Duration::from_millis(20),

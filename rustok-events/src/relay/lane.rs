@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RelayConfig, RelayError, complaints::Complaints, leases::Leases, parking::Parking,
+    RelayConfig, RelayError, complaints::Complaints, leases::Leases, pace::Pace, parking::Parking,
     sender::Sender,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) struct Lane {
     leases: watch::Receiver<Vec<Lease>>,
     complaints: Complaints,
     number: usize,
-    turn: usize,
+    pace: Pace,
     parking: Parking,
     parked: u64,
 }
@@ -58,6 +58,7 @@ impl Lane {
         number: usize,
     ) -> Self {
         let sender = Sender::new(transport, &config);
+        let pace = Pace::new(config.page_size);
         Self {
             db,
             sender,
@@ -65,7 +66,7 @@ impl Lane {
             leases: leases.subscribe(),
             complaints: leases.complaints(),
             number,
-            turn: 0,
+            pace,
             parking: Parking::default(),
             parked: 0,
         }
@@ -145,10 +146,11 @@ impl Lane {
         }
         self.parking.refresh(&self.db, &leases).await?;
         let unparked = self.take_up_parked(&leases).await?;
-        self.turn = self.turn.wrapping_add(1);
         self.config.faults.database("relay.read.before").await?;
-        let pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
+        let (limit, turn) = (self.pace.limit(), self.pace.turn());
+        let pages = store.pages(&self.db, &leases, limit, turn).await?;
         self.config.faults.database("relay.read.after").await?;
+        self.pace.read(&leases, &pages);
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });
         }

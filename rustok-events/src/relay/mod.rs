@@ -16,6 +16,7 @@ mod error;
 mod janitor;
 mod lane;
 mod leases;
+mod pace;
 mod parking;
 mod releaser;
 mod sender;
