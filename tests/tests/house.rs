@@ -92,6 +92,18 @@ fn the_transport_knows_neither_tables_nor_handlers() {
 }
 
 #[test]
+fn every_mutant_still_fits_the_source() {
+    for mutant in rustok_events_tests::mutants::MUTANTS {
+        let mut texts: std::collections::HashMap<&str, String> = std::collections::HashMap::new();
+        for edit in mutant.edits {
+            let read = || fs::read_to_string(library().join(edit.file)).unwrap();
+            let text = texts.entry(edit.file).or_insert_with(read);
+            *text = edit.apply(text).unwrap_or_else(|error| panic!("{}: {error}", mutant.what));
+        }
+    }
+}
+
+#[test]
 fn a_domain_crate_pulls_in_serde_uuid_and_little_else() {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--package", "commerce-events"])

@@ -192,9 +192,11 @@ impl Lane {
         for page in pages {
             let Some(mut events) = to_park.remove(&page.lease.part) else { continue };
             events.sort_by_key(|parked| parked.event.id);
+            self.config.faults.database("relay.park.before").await?;
             if !parked::park(&self.db, &page.lease, &events, &self.config.clock).await? {
                 return Ok(false);
             }
+            self.config.faults.database("relay.park.after").await?;
             self.parked += events.len() as u64;
             for Parked { event, refusal } in events {
                 self.parking.note(page.lease.part, &event.record);
@@ -250,6 +252,9 @@ impl Lane {
         let again =
             refused.iter().find_map(|parked| Some((parked.event.id, parked.refusal.clone()?)));
         let done = again.is_none();
-        Ok(parked::settle(&self.db, lease, &published, again, &self.config.clock).await? && done)
+        self.config.faults.database("relay.park.before").await?;
+        let held = parked::settle(&self.db, lease, &published, again, &self.config.clock).await?;
+        self.config.faults.database("relay.park.after").await?;
+        Ok(held && done)
     }
 }
