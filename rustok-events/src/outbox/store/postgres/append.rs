@@ -1,8 +1,8 @@
 //! How events are written: one row as values, many as columns.
 
-use sea_orm::{DbErr, Statement, Value, sea_query::ValueType};
+use sea_orm::{DbErr, Statement};
 
-use super::sql;
+use super::{array, sql};
 use crate::{
     outbox::{
         OutboxRecord,
@@ -39,10 +39,7 @@ pub(super) fn rows(records: &[OutboxRecord]) -> Result<Statement, DbErr> {
 
 /// An array for each column that differs between events, one value for each that does not. The statement is the same
 /// for any number of events, so it is prepared once. A key is never empty: an empty one stands for none.
-pub(super) fn columns(
-    first: &OutboxRecord,
-    records: &[OutboxRecord],
-) -> Result<Statement, DbErr> {
+pub(super) fn columns(first: &OutboxRecord, records: &[OutboxRecord]) -> Result<Statement, DbErr> {
     let meta = &first.meta;
     let headers = records.iter().map(|record| row::headers(&record.meta));
     let headers: Vec<String> = headers.collect::<Result<_, _>>()?;
@@ -78,8 +75,4 @@ pub(super) fn columns(
           ORDER BY e.place",
         values,
     ))
-}
-
-fn array<T: Into<Value> + ValueType>(items: impl Iterator<Item = T>) -> Value {
-    Value::Array(T::array_type(), Some(Box::new(items.map(Into::into).collect())))
 }
