@@ -37,7 +37,7 @@ impl Pace {
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
         let grown = if events >= self.limit { self.limit * 2 } else { FIRST.max(events) };
-        let fits = if bytes == 0 { u64::MAX } else { events * MAX_BYTES / bytes };
+        let fits = (events * MAX_BYTES).checked_div(bytes).unwrap_or(u64::MAX);
         self.limit = grown.min(fits).clamp(1, self.most);
         // A part whose window was cut off comes first the next time, so that its window is soon done with; unless
         // it had a page to itself: then the others have theirs.

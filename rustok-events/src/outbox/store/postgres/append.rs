@@ -1,8 +1,8 @@
 //! How events are written: one row as values, many as columns.
 
-use sea_orm::{DbErr, Statement, Value, sea_query::ValueType};
+use sea_orm::{DbErr, Statement};
 
-use super::sql;
+use super::{array, sql};
 use crate::{
     outbox::{
         OutboxRecord,
@@ -75,8 +75,4 @@ pub(super) fn columns(first: &OutboxRecord, records: &[OutboxRecord]) -> Result<
           ORDER BY e.place",
         values,
     ))
-}
-
-fn array<T: Into<Value> + ValueType>(items: impl Iterator<Item = T>) -> Value {
-    Value::Array(T::array_type(), Some(Box::new(items.map(Into::into).collect())))
 }

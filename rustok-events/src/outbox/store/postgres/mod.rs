@@ -10,6 +10,7 @@ mod window;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+    sea_query::ValueType,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -29,6 +30,11 @@ pub(super) struct PostgresStore;
 
 fn sql(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     statement(DbBackend::Postgres, sql, values)
+}
+
+/// An array parameter.
+fn array<T: Into<Value> + ValueType>(items: impl Iterator<Item = T>) -> Value {
+    Value::Array(T::array_type(), Some(Box::new(items.map(Into::into).collect())))
 }
 
 #[async_trait]

@@ -1,8 +1,10 @@
 //! How windows are read.
 
+use std::sync::LazyLock;
+
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
 
-use super::sql;
+use super::{array, sql};
 use crate::outbox::{
     Lease, Page,
     store::{
@@ -21,18 +23,18 @@ pub(super) async fn pages(
     if leases.is_empty() {
         return Ok(Vec::new());
     }
-    let columns: Vec<String> =
-        COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
-    let mut values = Vec::with_capacity(leases.len() * 3 + 3);
-    for place in 0..leases.len() {
-        let lease = &leases[(place + turn) % leases.len()];
-        let turn = i64::try_from(place).unwrap_or(i64::MAX);
-        values.extend([turn.into(), lease.part.into(), lease.epoch.into()]);
-    }
+    let (before, from) = leases.split_at(turn % leases.len());
+    let in_turn = || from.iter().chain(before);
     // The one more tells a window that was read to its end from one that was not.
     let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    values.extend([one_more.into(), one_more.into(), one_more.into()]);
-    let rows = db.query_all_raw(sql(&select(leases.len(), &columns.join(", ")), values)).await?;
+    let values = [
+        array(in_turn().map(|lease| lease.part)),
+        array(in_turn().map(|lease| lease.epoch)),
+        one_more.into(),
+        one_more.into(),
+        one_more.into(),
+    ];
+    let rows = db.query_all_raw(sql(&SELECT, values)).await?;
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     if !first.try_get_by_index::<bool>(column::DURABLE)? {
         make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
@@ -60,9 +62,12 @@ mod column {
 /// alone, out of the index, and only the page's own rows are fetched; else each page would read and sort all that is
 /// left of a long backlog. `OFFSET 0` and `LIMIT 1` keep the look-ups look-ups, whatever the planner thinks of
 /// a table it has no statistics of: the retained rows of a part must not be read.
-fn select(leases: usize, columns: &str) -> String {
-    let one = "(?::bigint, ?::bigint, ?::bigint)";
-    let held = vec![one; leases].join(", ");
+///
+/// One text for any number of leases: planning it takes longer than running it, and it is planned once.
+static SELECT: LazyLock<String> = LazyLock::new(|| {
+    let columns: Vec<String> =
+        COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
+    let columns = columns.join(", ");
     let window = |condition: &str, columns: &str| {
         format!(
             "SELECT {columns} FROM rustok_outbox e
@@ -81,7 +86,8 @@ fn select(leases: usize, columns: &str) -> String {
     format!(
         "WITH now AS MATERIALIZED (
                   SELECT pg_current_snapshot() AS s, pg_current_wal_insert_lsn() AS written),
-              held(turn, part, epoch) AS (VALUES {held}),
+              held AS (
+                  SELECT * FROM unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)),
               c AS MATERIALIZED (
                   SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id,
                          c.hi IS NOT NULL AS is_paged, c.snapshot::text AS lo_text, c.hi::text AS old_hi,
@@ -99,7 +105,7 @@ fn select(leases: usize, columns: &str) -> String {
                  ORDER BY w.id)) e
           LIMIT ?"
     )
-}
+});
 
 /// Makes sure that the log is flushed up to `written`, so that what was read is durable.
 ///
