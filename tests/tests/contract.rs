@@ -1,5 +1,7 @@
 //! The public names that users' code stands on, spelt as they spell them. Mostly it is enough that this compiles.
 
+#![allow(missing_docs, reason = "events of a test")]
+
 use std::time::Duration;
 
 use rustok_events::{

@@ -39,6 +39,7 @@ use crate::{
     migration,
     outbox::{cluster, store},
     transport::EventTransport,
+    trouble::{self, Trouble},
 };
 
 /// Takes committed events to a transport. A cheap handle; several relays on one outbox share the work, or stand by.
@@ -213,7 +214,8 @@ impl Inner {
         let work = async {
             let mut lanes: Vec<Lane> = self.lanes(leases).collect();
             while !store.is_drained(&self.db, &mark).await? {
-                let steps = futures::future::try_join_all(lanes.iter_mut().map(Lane::step)).await?;
+                let steps = lanes.iter_mut().map(step_unless_in_the_way);
+                let steps = futures::future::try_join_all(steps).await?;
                 if !steps.contains(&Step::Published) {
                     tokio::time::sleep(self.config.min_tick).await;
                 }
@@ -228,6 +230,16 @@ impl Inner {
             result = work => result,
             kept = leases.keep() => kept.map(|_| DrainReport::default()),
         }
+    }
+}
+
+/// A step; two lanes whose transactions were in each other's way do theirs again.
+async fn step_unless_in_the_way(lane: &mut Lane) -> Result<Step, RelayError> {
+    match lane.step().await {
+        Err(RelayError::Database(error)) if trouble::of(&error) == Trouble::Conflict => {
+            Ok(Step::Fenced)
+        }
+        step => step,
     }
 }
 
