@@ -1,5 +1,7 @@
 //! What the macros write, kept as it is read: constants and one call.
 
+#![allow(clippy::needless_raw_string_hashes, reason = "this is how expectations are written down")]
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -339,10 +341,10 @@ fn a_handler_with_every_option() {
                     Ok(())
                 }
                 #[automatically_derived]
-                impl<S: Mailer> __rt::EventHandler<S> for send_mail
+                impl<S: Mailer + __rt::Send + __rt::Sync + 'static> __rt::EventHandler<S>
+                for send_mail
                 where
                     S: Clone,
-                    S: __rt::Send + __rt::Sync + 'static,
                 {
                     const GROUP: &'static __rt::str = "mail";
                     const NAME: &'static __rt::str = "mailer";
@@ -368,14 +370,13 @@ fn a_handler_with_every_option() {
                         clippy::future_not_send,
                         clippy::missing_errors_doc
                     )]
-                    async fn call<S: Mailer>(
+                    async fn call<S: Mailer + __rt::Send + __rt::Sync + 'static>(
                         &self,
                         ctx: &mut __rt::HandlerContext<'_, S, __rt::Detached>,
                         event: Batch<Placed>,
                     ) -> __rt::HandlerResult
                     where
                         S: Clone,
-                        S: __rt::Send + __rt::Sync + 'static,
                     {
                         __rt::EventHandler::handle(self, ctx, event).await
                     }

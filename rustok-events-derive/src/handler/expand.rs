@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, GenericParam, Generics, ItemFn, WherePredicate, ext::IdentExt, parse_quote};
+use syn::{
+    Attribute, GenericParam, Generics, ItemFn, Token, Type, TypeParam, TypeParamBound,
+    ext::IdentExt, parse_quote, punctuated::Punctuated,
+};
 
 use super::{
     attr::{HandlerOptions, Retry},
@@ -154,10 +157,17 @@ fn with_state(generics: &Generics, signature: &Signature<'_>) -> Generics {
         .into_iter()
         .filter(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))
         .collect();
-    if !generics.params.is_empty() {
-        let state = signature.state;
-        let shared: WherePredicate = parse_quote!(#state: __rt::Send + __rt::Sync + 'static);
-        generics.make_where_clause().predicates.push(shared);
+    if generics.params.is_empty() {
+        return generics;
+    }
+    let state = signature.state;
+    let shared: Punctuated<TypeParamBound, Token![+]> =
+        parse_quote!(__rt::Send + __rt::Sync + 'static);
+    let same = |parameter: &&mut TypeParam| matches!(state, Type::Path(path) if path.path.is_ident(&parameter.ident));
+    // Bounds stay where the others are: two places for one parameter are asked about by a lint.
+    match generics.type_params_mut().find(same) {
+        Some(parameter) if !parameter.bounds.is_empty() => parameter.bounds.extend(shared),
+        _ => generics.make_where_clause().predicates.push(parse_quote!(#state: #shared)),
     }
     generics
 }
