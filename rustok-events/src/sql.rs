@@ -22,18 +22,23 @@ pub(crate) fn statement(
 }
 
 /// Begins a transaction of the crate's own that is going to write.
+///
+/// Cancellation-safe: on a task of its own, since a `BEGIN` whose future is dropped leaves its connection in the pool
+/// with the transaction open, and whoever gets the connection next writes into it (sqlx 0.9, issue 4393).
 pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let isolation_level = match db.get_database_backend() {
         DbBackend::Sqlite => None,
         _ => Some(IsolationLevel::ReadCommitted),
     };
-    db.begin_with_options(TransactionOptions {
+    let options = TransactionOptions {
         isolation_level,
         access_mode: None,
         // A deferred transaction that reads first and writes then fails at once while another one writes.
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-    })
-    .await
+    };
+    let db = db.clone();
+    let begun = tokio::spawn(async move { db.begin_with_options(options).await });
+    begun.await.map_err(|error| DbErr::Custom(format!("a transaction could not begin: {error}")))?
 }
 
 /// The time that leases are measured by, in microseconds: the database's own, so that the clocks of relays need

@@ -26,6 +26,8 @@ pub struct Schedules {
     pub workers: usize,
     /// Whether the first failure ends it.
     pub fail_fast: bool,
+    /// Ends it early once every promise was checked so often under a fault at every point.
+    pub enough: Option<u64>,
     /// How long a schedule may take to drain.
     pub patience: Duration,
 }
@@ -49,7 +51,7 @@ impl Schedules {
     /// So many schedules on a store, from a seed on.
     pub fn new(backend: Backend, first: u64, count: u64) -> Self {
         let patience = Duration::from_secs(20);
-        Self { backend, first, count, workers: 4, fail_fast: false, patience }
+        Self { backend, first, count, workers: 4, fail_fast: false, enough: None, patience }
     }
 
     /// Runs them.
@@ -89,6 +91,10 @@ impl Schedules {
                 Ok(report) => {
                     outcome.events += report.events;
                     outcome.matrix.add(self.backend.name(), &report);
+                    let least = outcome.matrix.least().map_or(0, |(_, _, _, hits)| hits);
+                    if self.enough.is_some_and(|enough| least >= enough) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
                 }
                 Err(error) => {
                     outcome.failures.push((seed, error));

@@ -73,7 +73,15 @@ fn relay_and_consumers_do_not_know_each_other() {
 #[test]
 fn events_know_nothing_of_what_carries_them() {
     nobody_in(
-        &["event.rs", "key.rs", "descriptor.rs", "error.rs"],
+        &[
+            "event.rs",
+            "key.rs",
+            "descriptor.rs",
+            "error.rs",
+            "catalog.rs",
+            "check.rs",
+            "version.rs",
+        ],
         &["outbox", "relay", "transport", "consumer", "sea_orm", "tokio", "chrono"],
     );
 }
@@ -81,6 +89,18 @@ fn events_know_nothing_of_what_carries_them() {
 #[test]
 fn the_transport_knows_neither_tables_nor_handlers() {
     nobody_in(&["transport"], &["sea_orm", "outbox::", "inbox::", "handler::", "relay::"]);
+}
+
+#[test]
+fn every_mutant_still_fits_the_source() {
+    for mutant in rustok_events_tests::mutants::MUTANTS {
+        let mut texts: std::collections::HashMap<&str, String> = std::collections::HashMap::new();
+        for edit in mutant.edits {
+            let read = || fs::read_to_string(library().join(edit.file)).unwrap();
+            let text = texts.entry(edit.file).or_insert_with(read);
+            *text = edit.apply(text).unwrap_or_else(|error| panic!("{}: {error}", mutant.what));
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
-use super::{RelayConfig, RelayError};
+use super::{RelayConfig, RelayError, complaints::Complaints};
 use crate::{
     backoff::Backoff,
     outbox::{Lease, OutboxStore, store},
@@ -15,16 +15,22 @@ pub(super) struct Leases {
     db: DatabaseConnection,
     config: RelayConfig,
     held: watch::Sender<Vec<Lease>>,
+    complaints: Complaints,
 }
 
 impl Leases {
     pub(super) fn new(db: DatabaseConnection, config: RelayConfig) -> Self {
-        Self { db, config, held: watch::Sender::new(Vec::new()) }
+        Self { db, config, held: watch::Sender::new(Vec::new()), complaints: Complaints::default() }
     }
 
     /// What is held, now and from now on.
     pub(super) fn subscribe(&self) -> watch::Receiver<Vec<Lease>> {
         self.held.subscribe()
+    }
+
+    /// Where lanes say what keeps them from publishing.
+    pub(super) fn complaints(&self) -> Complaints {
+        self.complaints.clone()
     }
 
     /// Prolongs what is held and takes what is free. Ends only with an error that waiting cannot mend.
@@ -55,7 +61,14 @@ impl Leases {
         let held = self.held.borrow().clone();
         self.config.faults.database("relay.lease.before").await?;
         let leases = store
-            .lease(&self.db, &self.config.owner, &held, &self.config.clock, self.config.lease)
+            .lease(
+                &self.db,
+                &self.config.owner,
+                self.complaints.code(),
+                &held,
+                &self.config.clock,
+                self.config.lease,
+            )
             .await?;
         self.config.faults.database("relay.lease.after").await?;
         for lost in held.iter().filter(|lease| !leases.iter().any(|new| new.is_same(lease))) {

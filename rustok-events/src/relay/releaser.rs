@@ -72,8 +72,13 @@ impl Releaser {
             Some(due) => (due - clock.now()).to_std().unwrap_or_default(),
             None => Duration::MAX,
         };
-        if pause.is_zero() && delayed::release(&self.db, clock).await? > 0 {
-            return Ok(None);
+        if pause.is_zero() {
+            self.config.faults.database("relay.release.before").await?;
+            let released = delayed::release(&self.db, clock).await?;
+            self.config.faults.database("relay.release.after").await?;
+            if released > 0 {
+                return Ok(None);
+            }
         }
         Ok(Some(pause))
     }

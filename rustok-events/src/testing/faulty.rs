@@ -34,12 +34,16 @@ pub struct FaultyTransport<T> {
     inner: Arc<T>,
     faults: Faults,
     observer: Option<Arc<dyn AcknowledgeObserver>>,
+    refusal: Option<Arc<Refusal>>,
 }
+
+/// Which messages a broker refuses for good.
+type Refusal = dyn Fn(&OutgoingMessage) -> bool + Send + Sync;
 
 impl<T: EventTransport> FaultyTransport<T> {
     /// Wraps `inner`; `faults` decides what goes wrong.
     pub fn new(inner: T, faults: Faults) -> Self {
-        Self { inner: Arc::new(inner), faults, observer: None }
+        Self { inner: Arc::new(inner), faults, observer: None, refusal: None }
     }
 
     /// Has every acknowledgement seen before it is stored.
@@ -47,6 +51,21 @@ impl<T: EventTransport> FaultyTransport<T> {
     pub fn observed_by(mut self, observer: Arc<dyn AcknowledgeObserver>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// Has messages refused for good, for as long as `refusal` says so. What comes before one in its batch is stored.
+    #[must_use]
+    pub fn refusing(
+        mut self,
+        refusal: impl Fn(&OutgoingMessage) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.refusal = Some(Arc::new(refusal));
+        self
+    }
+
+    fn first_refused(&self, messages: &[OutgoingMessage]) -> Option<usize> {
+        let refusal = self.refusal.as_ref()?;
+        messages.iter().position(|message| refusal(message))
     }
 }
 
@@ -75,16 +94,25 @@ impl<T: EventTransport> EventTransport for FaultyTransport<T> {
     ) -> BoxFuture<'a, Result<(), TransportError>> {
         Box::pin(async move {
             match self.faults.due("broker.publish") {
-                Some(Fault::Duplicate) => {
+                Some(Fault::Duplicate) if self.first_refused(&messages).is_none() => {
                     self.inner.publish(topic, partition, messages.clone()).await?;
                 }
+                Some(Fault::Duplicate) | None => {}
                 Some(Fault::Torn) => {
-                    messages.truncate(messages.len() / 2);
+                    let most = self.first_refused(&messages).unwrap_or(messages.len() / 2);
+                    messages.truncate(most);
                     self.inner.publish(topic, partition, messages).await?;
                     return Err(away("publish"));
                 }
                 Some(_) => return Err(away("publish")),
-                None => {}
+            }
+            if let Some(place) = self.first_refused(&messages) {
+                let id = messages[place].id;
+                messages.truncate(place);
+                if !messages.is_empty() {
+                    self.inner.publish(topic, partition, messages).await?;
+                }
+                return Err(TransportError::Refused { id, source: "not this one".into() });
             }
             self.inner.publish(topic, partition, messages).await
         })

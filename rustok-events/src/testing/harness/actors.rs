@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -11,18 +11,22 @@ use sea_orm::DbErr;
 use tokio::task::JoinSet;
 
 use super::{
-    Promise,
+    Promise, checks,
     events::{AlphaAudit, AlphaRecord, App, BetaHear, BetaRecord, READERS, TOPICS},
-    plan::{Groups, LEASE, PACE},
+    plan::{Groups, LEASE, Operator, PACE},
     tables::{self, WrittenRow},
     world::World,
     writers,
 };
 use crate::{
-    ConsumerConfig, ConsumerRuntime, Relay, RelayConfig,
+    ConsumerConfig, ConsumerRuntime, EventId, Relay, RelayConfig,
     envelope::EventMeta,
     fault::{Draw, Process},
+    outbox::{discard_parked, parked_events, retry_parked},
 };
+
+/// How long faults go on after the writers are done, if not everything has arrived sooner.
+const PATIENCE_UNDER_FAULTS: Duration = Duration::from_secs(3);
 
 /// Runs a schedule to its end: the writers under faults, then everything without them until it has drained.
 pub(super) async fn perform(world: &Arc<World>, patience: Duration) -> Result<(), DbErr> {
@@ -41,12 +45,13 @@ pub(super) async fn perform(world: &Arc<World>, patience: Duration) -> Result<()
     while let Some(joined) = writers.join_next().await {
         joined.map_err(|error| DbErr::Custom(format!("a writer panicked: {error}")))?;
     }
-    // Time for what was written to meet its faults.
-    let _ = drained_within(world, Duration::from_millis(400)).await?;
+    // Everything goes its way through the faults, but not for ever: some are met late or never.
+    let _ = drained_within(world, PATIENCE_UNDER_FAULTS).await?;
     world.faults.heal();
     if let Some(missing) = drained_within(world, patience).await? {
         world.broken(Promise::NothingLost, format!("not drained after {patience:?}: {missing}"));
     }
+    operate(world, patience).await?;
     world.over.cancel();
     let ended = tokio::time::timeout(patience, async {
         while let Some(joined) = actors.join_next().await {
@@ -59,6 +64,41 @@ pub(super) async fn perform(world: &Arc<World>, patience: Duration) -> Result<()
         world.broken(Promise::NothingLost, format!("a party does not stop within {patience:?}"));
     }
     clock.abort();
+    Ok(())
+}
+
+/// What an operator does about events that the broker refused, once nothing else is on its way.
+async fn operate(world: &World, patience: Duration) -> Result<(), DbErr> {
+    if parked_events(&world.db).await?.is_empty() {
+        return Ok(());
+    }
+    checks::check_parked(world).await?;
+    let retries = world.plan.operator == Operator::Retries;
+    world.accepts.store(retries, Ordering::Relaxed);
+    let started = Instant::now();
+    loop {
+        let parked = parked_events(&world.db).await?;
+        if parked.is_empty() {
+            break;
+        }
+        for event in parked.iter().filter(|event| event.refusal.is_some()) {
+            if retries {
+                retry_parked(&world.db, event.id).await?;
+            } else if discard_parked(&world.db, event.id, "the operator gives it up").await? {
+                world.discard(event.event_id);
+            }
+        }
+        if started.elapsed() > patience {
+            let what = format!("still parked after {patience:?}: {parked:?}");
+            world.broken(Promise::KeyNotPartition, what);
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if let Some(missing) = drained_within(world, patience).await? {
+        let what = format!("not drained {patience:?} after what was parked went on: {missing}");
+        world.broken(Promise::NothingLost, what);
+    }
     Ok(())
 }
 
@@ -111,8 +151,8 @@ async fn keep_relay(world: Arc<World>, number: usize) {
             .clock(world.clock.clone())
             .faults(process.faults());
         config.owner = format!("{name}, life {life}");
-        config.min_tick = Duration::from_millis(3);
-        config.max_tick = Duration::from_millis(24);
+        config.min_tick = Duration::from_millis(4);
+        config.max_tick = Duration::from_millis(100);
         config.max_backoff = Duration::from_millis(20);
         Relay::new(world.db.clone(), world.transport.clone(), config).run(process.token())
     })
@@ -145,16 +185,19 @@ async fn consume(
     Ok(builder.build()?.run(process.token()).await?)
 }
 
-/// Waits until everything committed is at the broker and every group is done with it; says what is missing if that
-/// takes too long.
+/// Waits until everything committed is at the broker and every group is done with it; says what is missing once
+/// nothing has moved for so long.
 async fn drained_within(world: &World, patience: Duration) -> Result<Option<String>, DbErr> {
-    let started = Instant::now();
+    let (mut moved_at, mut was) = (Instant::now(), None);
     loop {
         let missing = missing(world).await?;
-        if missing.is_none() || started.elapsed() > patience {
+        if missing.is_none() || moved_at.elapsed() > patience {
             return Ok(missing);
         }
-        tokio::time::sleep(Duration::from_millis(4)).await;
+        if missing != was {
+            (moved_at, was) = (Instant::now(), missing);
+        }
+        tokio::time::sleep(Duration::from_millis(12)).await;
     }
 }
 
@@ -166,10 +209,13 @@ async fn missing(world: &World) -> Result<Option<String>, DbErr> {
         Err(waiting) => return Ok(Some(waiting)),
     };
     let written = tables::all_written(&world.db).await?;
+    let elsewhere = parked_events(&world.db).await?.into_iter().map(|event| event.event_id);
+    let elsewhere = elsewhere.chain(world.discarded()).map(EventId::as_uuid);
     let arrived: HashSet<_> = TOPICS
         .iter()
         .flat_map(|name| world.broker.messages(&name()).into_iter().flatten())
         .filter_map(|message| Some(EventMeta::from_wire(&message.headers).ok()?.id.as_uuid()))
+        .chain(elsewhere)
         .collect();
     if let Some(lost) = written.iter().find(|row| !arrived.contains(&row.event_id)) {
         let WrittenRow { topic, event_id, key, .. } = lost;

@@ -11,7 +11,7 @@ use super::{
     tables::{self, EffectRow, HeldRow, WrittenRow},
     world::{World, Written},
 };
-use crate::envelope::EventMeta;
+use crate::{EventId, envelope::EventMeta, outbox::parked_events};
 
 /// What was checked.
 pub(super) struct Checked {
@@ -20,15 +20,24 @@ pub(super) struct Checked {
     pub(super) events: u64,
 }
 
+/// While events are parked: what comes after one of them waits too. The rest of P6 is for consumers.
+pub(super) async fn check_parked(world: &World) -> Result<(), DbErr> {
+    world.parked_seen();
+    let parked = parked_events(&world.db).await?;
+    let parked: HashSet<Uuid> = parked.iter().map(|event| event.event_id.as_uuid()).collect();
+    let books = Books::read(world).await?;
+    for (first, second, why) in books.ordered_pairs() {
+        if parked.contains(&first) && !parked.contains(&second) {
+            let what = format!("{second} did not wait behind {first}, which is parked: {why}");
+            world.broken(Promise::KeyNotPartition, what);
+        }
+    }
+    Ok(())
+}
+
 /// Reads the ledgers and tells the world of everything that was broken.
 pub(super) async fn check(world: &World) -> Result<Checked, DbErr> {
-    let books = Books {
-        written: tables::all_written(&world.db).await?,
-        effects: tables::all_effects(&world.db).await?,
-        held: tables::all_held(&world.db).await?,
-        history: world.history(),
-        log: Log::read(world),
-    };
+    let books = Books::read(world).await?;
     let broken = |promise, what| world.broken(promise, what);
     let deadly = world.plan.fates.values().any(|fate| fate.is_deadly());
     let facts = [
@@ -37,7 +46,7 @@ pub(super) async fn check(world: &World) -> Result<Checked, DbErr> {
         books.order_per_key(&broken),
         books.effectively_once(&broken),
         world.observer.seen(),
-        books.key_not_partition(deadly, &broken),
+        books.key_not_partition(deadly, &broken) + world.parked(),
     ];
     Ok(Checked { facts, events: books.written.len() as u64 })
 }
@@ -81,10 +90,23 @@ struct Books {
     effects: Vec<EffectRow>,
     held: Vec<HeldRow>,
     history: Vec<Written>,
+    /// What the operator gave up.
+    discarded: HashSet<Uuid>,
     log: Log,
 }
 
 impl Books {
+    async fn read(world: &World) -> Result<Self, DbErr> {
+        Ok(Self {
+            written: tables::all_written(&world.db).await?,
+            effects: tables::all_effects(&world.db).await?,
+            held: tables::all_held(&world.db).await?,
+            history: world.history(),
+            discarded: world.discarded().into_iter().map(EventId::as_uuid).collect(),
+            log: Log::read(world),
+        })
+    }
+
     /// P1, one half: what is at the broker was committed. The other half is P2's.
     fn atomic(&self, broken: Broken<'_>) -> u64 {
         let committed: HashSet<Uuid> = self.written.iter().map(|row| row.event_id).collect();
@@ -106,7 +128,7 @@ impl Books {
                     .filter_map(|row| Some((&*row.group, &*row.handler, row.event_id?))),
             )
             .collect();
-        for row in &self.written {
+        for row in self.written.iter().filter(|row| !self.discarded.contains(&row.event_id)) {
             let event = row.event_id;
             if !self.log.first.contains_key(&event) {
                 broken(
@@ -304,7 +326,7 @@ impl Books {
         for row in self.written.iter().filter(|row| row.topic == topic) {
             let Some(dead) = stopped.get(&(group, handler, &*row.key)) else { continue };
             let waits = waiting.get(&*row.key).is_some_and(|held| held.contains(&row.event_id));
-            let is_behind = place(&row.event_id) > place(dead);
+            let is_behind = place(&row.event_id).is_some_and(|place_of| Some(place_of) > place(dead));
             if waits != is_behind {
                 let what = format!(
                     "{group}/{handler}: {} of {} is {}behind {dead}, which is dead, and is {}held",

@@ -16,8 +16,9 @@ use super::{
 use crate::{
     Batch, DomainEvent, Envelope, EventDescriptor, EventHandler, EventId, HandlerContext,
     HandlerResult, Key,
+    envelope::header,
     handler::{HandlerError, HandlerOptions, RetryPolicy, Transactional},
-    transport::TopicName,
+    transport::{OutgoingMessage, TopicName},
 };
 
 /// What writers publish.
@@ -54,6 +55,15 @@ macro_rules! event {
 }
 event!(Fact, "fact", "facts", 2);
 event!(Echo, "echo", "echoes", 2);
+
+impl Fact {
+    /// The fact in a message; `None` if it is another event.
+    pub(super) fn of(message: &OutgoingMessage) -> Option<Self> {
+        let name = message.headers.get(header::TYPE)?;
+        let is_fact = name == Self::DESCRIPTORS[0].name.as_bytes();
+        is_fact.then(|| serde_json::from_slice(&message.payload).ok()).flatten()
+    }
+}
 
 /// The topics of a schedule.
 pub(super) const TOPICS: [fn() -> TopicName; 2] =

@@ -130,6 +130,14 @@ pub enum ScheduleError {
         /// What went wrong.
         met: Vec<PlannedFault>,
     },
+    /// The database does not answer: something holds what everyone waits for.
+    #[error("schedule {seed}: \n  P2 (NothingLost): the database is stuck after {after:?}")]
+    Stuck {
+        /// The schedule.
+        seed: u64,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The ledgers could not be written or read.
     #[error("schedule {seed}: the ledgers cannot be used: {source}")]
     Ledger {
@@ -158,8 +166,8 @@ impl Harness {
         Ok(Self { db, patience: Duration::from_secs(20) })
     }
 
-    /// Sets how long a schedule may take to drain once nothing fails any more; what has not arrived by then is
-    /// lost. 20 seconds unless set.
+    /// Sets how long a schedule may stand still while something has not arrived and nothing fails any more; what has
+    /// not arrived by then is lost. 20 seconds unless set. Ten times as long is the most that a schedule may take.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -173,6 +181,12 @@ impl Harness {
     /// # Errors
     /// [`ScheduleError`] names the promises that were broken and the faults that were met.
     pub async fn run(&self, seed: u64) -> Result<Report, ScheduleError> {
+        let most = self.patience * 10;
+        let run = tokio::time::timeout(most, self.run_to_the_end(seed));
+        run.await.unwrap_or(Err(ScheduleError::Stuck { seed, after: most }))
+    }
+
+    async fn run_to_the_end(&self, seed: u64) -> Result<Report, ScheduleError> {
         let started = std::time::Instant::now();
         let ledger = |source| ScheduleError::Ledger { seed, source };
         tables::reset(&self.db).await.map_err(ledger)?;

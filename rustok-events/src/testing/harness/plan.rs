@@ -2,14 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::fault::Draw;
+use crate::fault::{Draw, Faults};
 
 /// The lease of the relays, in the schedule's own time.
-pub(super) const LEASE: Duration = Duration::from_secs(3);
+pub(super) const LEASE: Duration = Duration::from_secs(4);
 /// How much of the schedule's time passes with each millisecond.
-pub(super) const PACE: Duration = Duration::from_millis(40);
+pub(super) const PACE: Duration = Duration::from_millis(32);
 /// A pause that a take-over fits into.
-pub(super) const PAUSE: Duration = Duration::from_secs(4);
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 /// The keys that writers write on.
 pub(super) const KEYS: [&str; 3] = ["ann", "bob", "cat"];
 /// How many transactions each writer makes.
@@ -26,6 +26,21 @@ pub(super) struct Plan {
     pub(super) batch_size: usize,
     /// Which events fail, by handler and number.
     pub(super) fates: HashMap<(&'static str, &'static str, u32), Fate>,
+    /// The facts that the broker refuses.
+    pub(super) refused: Vec<u32>,
+    /// What the operator does with what the broker refused.
+    pub(super) operator: Operator,
+    /// Whether writers delay some facts.
+    pub(super) delays: bool,
+}
+
+/// What becomes of an event that the broker refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    /// The broker is made to take it, and it is retried.
+    Retries,
+    /// It is given up.
+    Discards,
 }
 
 /// The groups of a consumer process.
@@ -65,7 +80,7 @@ pub(super) fn number(writer: usize, transaction: usize, event: usize) -> u32 {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, faults: &Faults) -> Self {
         let mut draw = Draw::new(seed, "parties");
         let relays = *draw.of(&[1, 2, 2, 3, 4]);
         let consumers = match draw.below(4) {
@@ -89,12 +104,22 @@ impl Plan {
             let mild = if draw.chance(30) { Fate::Panics } else { Fate::Fails(times) };
             fate(&mut draw, mild);
         }
-        if draw.chance(85) {
+        if draw.chance(92) {
             for _ in 0..2 {
                 let deadly = *draw.of(&[Fate::Hopeless, Fate::Terminal]);
                 fate(&mut draw, deadly);
             }
         }
-        Self { relays, consumers, writers, page_size, batch_size, fates }
+        // What is seldom has to happen where a fault waits for it.
+        let mut seldom = |points: &str| {
+            let planned = faults.planned().iter().any(|fault| fault.point.starts_with(points));
+            draw.chance(10) || planned
+        };
+        let (refuses, delays) = (seldom("relay.park."), seldom("relay.release."));
+        let refused = (0..if refuses { 2 } else { 0 })
+            .map(|_| number(draw.below(writers), draw.below(TRANSACTIONS - 1), 0))
+            .collect();
+        let operator = *draw.of(&[Operator::Retries, Operator::Discards]);
+        Self { relays, consumers, writers, page_size, batch_size, fates, refused, operator, delays }
     }
 }

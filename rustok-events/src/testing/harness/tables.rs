@@ -81,6 +81,8 @@ pub(super) async fn reset(db: &DatabaseConnection) -> Result<(), DbErr> {
         "rustok_inbox",
         "rustok_outbox_once",
         "rustok_outbox_relay",
+        "rustok_outbox_delayed",
+        "rustok_outbox_parked",
         "rustok_outbox",
     ];
     if backend == DbBackend::MySql {

@@ -1,8 +1,11 @@
 //! What all parties of a schedule share.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use sea_orm::DatabaseConnection;
@@ -10,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Promise, Violation,
-    events::App,
+    events::{App, Fact},
     observer::OffsetsAfterResults,
     plan::{PAUSE, Plan},
 };
@@ -34,6 +37,12 @@ pub(super) struct World {
     pub(super) observer: Arc<OffsetsAfterResults>,
     /// Cancelled once everything has drained.
     pub(super) over: CancellationToken,
+    /// Whether the broker takes what it refused.
+    pub(super) accepts: Arc<AtomicBool>,
+    /// Events that the operator gave up.
+    discarded: Mutex<HashSet<EventId>>,
+    /// How often parked events were looked at.
+    parked: AtomicU64,
     ticks: AtomicU64,
     history: Mutex<Vec<Written>>,
     violations: Arc<Violations>,
@@ -59,12 +68,18 @@ impl World {
         let clock = Clock::manual();
         let faults = Faults::seeded(seed).clock(clock.clone()).pause(PAUSE);
         let broker = MemoryTransport::new();
-        let plan = Plan::new(seed);
+        let plan = Plan::new(seed, &faults);
         let violations = Arc::<Violations>::default();
         let observer =
             Arc::new(OffsetsAfterResults::new(db.clone(), broker.clone(), Arc::clone(&violations)));
-        let transport =
-            FaultyTransport::new(broker.clone(), faults.clone()).observed_by(observer.clone());
+        let accepts = Arc::new(AtomicBool::new(false));
+        let (refused, accepted) = (plan.refused.clone(), Arc::clone(&accepts));
+        let transport = FaultyTransport::new(broker.clone(), faults.clone())
+            .observed_by(observer.clone())
+            .refusing(move |message| {
+                !accepted.load(Ordering::Relaxed)
+                    && Fact::of(message).is_some_and(|fact| refused.contains(&fact.number))
+            });
         let app = Arc::new(App::new(&plan));
         Self {
             db,
@@ -77,6 +92,9 @@ impl World {
             app,
             observer,
             over: CancellationToken::new(),
+            accepts,
+            discarded: Mutex::default(),
+            parked: AtomicU64::new(0),
             ticks: AtomicU64::new(1),
             history: Mutex::default(),
             violations,
@@ -101,6 +119,26 @@ impl World {
     /// The events whose commit was answered.
     pub(super) fn history(&self) -> Vec<Written> {
         self.lock_history().clone()
+    }
+
+    /// The events that the operator gave up.
+    pub(super) fn discarded(&self) -> HashSet<EventId> {
+        self.discarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the operator gave an event up.
+    pub(super) fn discard(&self, event: EventId) {
+        self.discarded.lock().unwrap_or_else(PoisonError::into_inner).insert(event);
+    }
+
+    /// Notes that parked events were looked at.
+    pub(super) fn parked_seen(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often parked events were looked at.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked.load(Ordering::Relaxed)
     }
 
     fn lock_history(&self) -> MutexGuard<'_, Vec<Written>> {

@@ -12,7 +12,7 @@ use super::{
     world::{World, Written},
 };
 use crate::{
-    BoxError, DomainEvent,
+    BoxError, DomainEvent, EventId,
     fault::{Draw, Process},
 };
 
@@ -99,7 +99,7 @@ impl<'w> Transaction<'w> {
             number: number(self.writer, self.number, place),
         });
         let bus = self.world.bus(self.process);
-        let mut written = Vec::with_capacity(count);
+        let (mut written, mut delayed) = (Vec::with_capacity(count), Vec::new());
         let mut push = |id, key, called| written.push(Written { id, key, called, committed: 0 });
         if at_once {
             let called = self.world.tick();
@@ -107,12 +107,25 @@ impl<'w> Transaction<'w> {
             ids.into_iter().for_each(|id| push(id, first_key, called));
         } else {
             for (key, fact) in keys.iter().zip(facts.collect::<Vec<_>>()) {
+                if self.world.plan.delays && self.draw.chance(50) {
+                    let later = Duration::from_millis(500 + self.draw.below(2000) as u64);
+                    let at = self.world.clock.now() + later;
+                    let id = bus.publish_at(txn, TENANT, None, at, fact).await?;
+                    delayed.push((id, *key));
+                    continue;
+                }
                 let called = self.world.tick();
                 push(bus.publish_in_tx(txn, TENANT, None, fact).await?, key, called);
                 self.wait(2).await;
             }
         }
-        self.note(txn, &written, version).await?;
+        for (place, event) in written.iter().enumerate() {
+            self.note(txn, event.id, event.key, version, place).await?;
+        }
+        for (id, key) in delayed {
+            // It takes its place when it is released: its order is not defined.
+            self.note(txn, id, key, None, 0).await?;
+        }
         // The ids are taken; the commit comes later.
         let most = if self.draw.chance(30) { 8 } else { 1 };
         self.wait(most).await;
@@ -123,20 +136,20 @@ impl<'w> Transaction<'w> {
     async fn note(
         &self,
         txn: &DatabaseTransaction,
-        written: &[Written],
+        event: EventId,
+        key: &str,
         version: Option<i64>,
+        place: usize,
     ) -> Result<(), DbErr> {
-        for (place, event) in written.iter().enumerate() {
-            let row = WrittenRow {
-                event_id: event.id.as_uuid(),
-                topic: Fact::TOPIC.to_owned(),
-                key: event.key.to_owned(),
-                version,
-                cause: None,
-                position: i64::try_from(place).unwrap_or(i64::MAX),
-            };
-            txn.execute_raw(tables::written(txn.get_database_backend(), &row)).await?;
-        }
+        let row = WrittenRow {
+            event_id: event.as_uuid(),
+            topic: Fact::TOPIC.to_owned(),
+            key: key.to_owned(),
+            version,
+            cause: None,
+            position: i64::try_from(place).unwrap_or(i64::MAX),
+        };
+        txn.execute_raw(tables::written(txn.get_database_backend(), &row)).await?;
         Ok(())
     }
 

@@ -1,0 +1,244 @@
+//! The implementation with one thing wrong: what the fault harness must notice.
+//!
+//! A mutant is an edit of the source. `cargo run -p rustok-events-tests --bin mutants` makes each in a copy of the
+//! workspace, builds it and runs schedules until one fails. That the edits still fit the source is a test.
+
+use rustok_events::testing::harness::Promise;
+
+use crate::Backend;
+
+/// One thing wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Mutant {
+    /// The promise that it breaks.
+    pub promise: Promise,
+    /// What is wrong.
+    pub what: &'static str,
+    /// Where it is to be noticed.
+    pub store: Backend,
+    /// What is edited.
+    pub edits: &'static [Edit],
+}
+
+/// An edit of one place.
+#[derive(Debug, Clone, Copy)]
+pub struct Edit {
+    /// A file of the library, below `rustok-events/src`.
+    pub file: &'static str,
+    /// A text that occurs in it once.
+    pub find: &'static str,
+    /// What stands there instead.
+    pub replace: &'static str,
+}
+
+impl Edit {
+    /// The edited text.
+    ///
+    /// # Errors
+    /// Says how often the text to be replaced occurs, if not once.
+    pub fn apply(&self, text: &str) -> Result<String, String> {
+        match text.matches(self.find).count() {
+            1 => Ok(text.replacen(self.find, self.replace, 1)),
+            times => Err(format!("{} has {times} times:\n{}", self.file, self.find)),
+        }
+    }
+}
+
+/// All mutants.
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        promise: Promise::Atomic,
+        what: "an event is written outside the transaction of its state",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/bus.rs",
+            find: "                None => store.append(txn, std::slice::from_ref(&record)).await?,",
+            replace: "                None => {
+                    use sea_orm::ConnectionTrait as _;
+                    store.append(txn, std::slice::from_ref(&record)).await?;
+                    txn.execute_unprepared(\"COMMIT\").await?;
+                    txn.execute_unprepared(\"BEGIN\").await?;
+                }",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "the cursor moves before the broker has acknowledged",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "relay/lane.rs",
+            find: "        if !self.publish(&pages).await? {",
+            replace: "        store.advance(&self.db, &pages, &self.config.clock).await?;
+        if !self.publish(&pages).await? {",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "`id > last_id` in place of windows",
+        store: Backend::Postgres,
+        edits: &[
+            Edit {
+                file: "outbox/store/postgres.rs",
+                find: "                      AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
+                      AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
+                replace: "                      AND e.id > c.last_id",
+            },
+            Edit {
+                file: "outbox/store/postgres.rs",
+                find: "                    WHERE pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
+                replace: "                    WHERE FALSE",
+            },
+            Edit {
+                file: "outbox/store/postgres.rs",
+                find: "hi = CASE WHEN d.whole THEN NULL ELSE d.hi::pg_snapshot END",
+                replace: "hi = NULL",
+            },
+            Edit {
+                file: "outbox/store/postgres.rs",
+                find: "last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END",
+                replace: "last_id = d.last_id",
+            },
+        ],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "the rest of a window that is longer than a page is forgotten",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/store/postgres.rs",
+            find: "                *whole = false;",
+            replace: "                *whole = true;",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "neither the epoch nor the place it started from is compared when a cursor moves",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/store/postgres.rs",
+            find: "c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= {NOW}
+                AND c.snapshot::text = d.old_snapshot AND c.hi::text IS NOT DISTINCT FROM d.old_hi
+                AND c.last_id = d.old_last_id",
+            replace: "c.part = d.part AND c.lease_until >= {NOW}",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "everything up to the last published id counts as published",
+        store: Backend::MySql,
+        edits: &[Edit {
+            file: "outbox/store/mysql.rs",
+            find: "DELETE FROM rustok_outbox_pending WHERE part = ? AND id IN ({})",
+            replace: "DELETE FROM rustok_outbox_pending WHERE part = ? AND id <= GREATEST(0, {})",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "a transaction begins on the task of its caller, which may be dropped",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "sql.rs",
+            find: "    let begun = tokio::spawn(async move { db.begin_with_options(options).await });
+    begun.await.map_err(|error| DbErr::Custom(format!(\"a transaction could not begin: {error}\")))?",
+            replace: "    db.begin_with_options(options).await",
+        }],
+    },
+    Mutant {
+        promise: Promise::OrderPerKey,
+        what: "a window is read in the order of transaction ids",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/store/postgres.rs",
+            find: ") w ORDER BY w.id LIMIT ?",
+            replace: ") w ORDER BY w.txid, w.id LIMIT ?",
+        }],
+    },
+    Mutant {
+        promise: Promise::OrderPerKey,
+        what: "a batch that fails is handled backwards, one by one",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "consumer/processor.rs",
+            find: "        for message in &messages {
+            for handler in &self.handlers {",
+            replace: "        for message in messages.iter().rev() {
+            for handler in &self.handlers {",
+        }],
+    },
+    Mutant {
+        promise: Promise::OrderPerKey,
+        what: "a partition has several deliveries in flight",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "consumer/member.rs",
+            find: "if waiting.is_empty() || !self.busy.insert(partition) {",
+            replace: "if waiting.is_empty() {",
+        }],
+    },
+    Mutant {
+        promise: Promise::EffectivelyOnce,
+        what: "the inbox is not asked",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "inbox.rs",
+            find: "    rows.iter().map(|row| row.try_get(\"\", \"event_id\")).collect()\n}",
+            replace: "    drop(rows);
+    Ok(events.iter().map(|event| event.as_uuid()).collect())\n}",
+        }],
+    },
+    Mutant {
+        promise: Promise::EffectivelyOnce,
+        what: "the inbox is keyed by the event's id alone",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "migration/m0001_outbox/sqlite.rs",
+            find: "        PRIMARY KEY (group_name, handler, event_id)",
+            replace: "        PRIMARY KEY (event_id)",
+        }],
+    },
+    Mutant {
+        promise: Promise::ResultBeforeAcknowledgement,
+        what: "an offset is stored when its message is handed out",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "consumer/member.rs",
+            find: "                    for message in messages {
+                        self.waiting",
+            replace: "                    for message in messages {
+                        subscription.acknowledge(message.partition, message.offset).await?;
+                        self.waiting",
+        }],
+    },
+    Mutant {
+        promise: Promise::ResultBeforeAcknowledgement,
+        what: "a stop acknowledges what did not run",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "consumer/processor.rs",
+            find: "                    Err(Stopped) => return (done, Ok(())),",
+            replace: "                    Err(Stopped) => {
+                        return (messages.last().map(|message| message.raw.offset), Ok(()));
+                    }",
+        }],
+    },
+    Mutant {
+        promise: Promise::KeyNotPartition,
+        what: "later events of a parked key do not wait",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "consumer/processor.rs",
+            find: "            if waits {",
+            replace: "            if waits && delivered.meta.attempt == 0 {",
+        }],
+    },
+    Mutant {
+        promise: Promise::KeyNotPartition,
+        what: "later events of a key that the broker refuses go on",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "relay/lane.rs",
+            find: "                if self.parking.waits(page.lease.part, &event.record) {",
+            replace: "                if self.parking.waits(-1, &event.record) {",
+        }],
+    },
+];
