@@ -86,7 +86,8 @@ struct ById {
 
 impl ById {
     async fn read(&mut self, db: &DatabaseConnection) -> Vec<u32> {
-        let sql = format!("SELECT id, payload FROM rustok_outbox WHERE id > {} ORDER BY id", self.cursor);
+        let sql =
+            format!("SELECT id, payload FROM rustok_outbox WHERE id > {} ORDER BY id", self.cursor);
         let read: Vec<(i64, Vec<u8>)> = rows(db, &sql).await;
         self.cursor = read.last().map_or(self.cursor, |(id, _)| *id);
         read.iter().map(|(_, payload)| number(payload)).collect()
@@ -224,8 +225,11 @@ impl Relays {
 
     fn start(&self, owner: &str, faults: Faults) -> Running {
         let faults = faults.clock(self.clock.clone()).pause(PAUSE);
-        let mut config =
-            RelayConfig::default().lease(LEASE).page_size(2).clock(self.clock.clone()).faults(faults);
+        let mut config = RelayConfig::default()
+            .lease(LEASE)
+            .page_size(2)
+            .clock(self.clock.clone())
+            .faults(faults);
         config.owner = owner.to_owned();
         let relay = Relay::new(self.database.db.clone(), self.transport.clone(), config);
         let token = CancellationToken::new();
@@ -253,8 +257,10 @@ impl Relays {
     }
 
     async fn until_arrived(&self, last: u32) {
-        self.until(&format!("{last} arrives"), || async { arrived(&self.transport).contains(&last) })
-            .await;
+        self.until(&format!("{last} arrives"), || async {
+            arrived(&self.transport).contains(&last)
+        })
+        .await;
     }
 
     async fn until_met(&self, faults: &Faults) {

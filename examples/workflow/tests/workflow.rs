@@ -26,7 +26,7 @@ async fn one_order_sets_off_a_chain_with_one_correlation() -> Result<(), TestErr
 async fn an_order_without_a_price_goes_no_further() -> Result<(), TestError> {
     let test = HandlerTest::builder().handler(next_step).start().await?;
     let then = test.when(TENANT, OrderStep::Placed { order_id: ORDER, cents: 0 }).await?;
-    assert!(then.failure().is_some_and(|failure| failure.is_terminal()));
+    assert!(then.failure().is_some_and(rustok_events::handler::Failure::is_terminal));
     assert!(then.published::<OrderStep>().await?.is_empty());
     Ok(())
 }

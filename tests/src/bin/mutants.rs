@@ -24,7 +24,9 @@ fn main() -> ExitCode {
     let copy = workspace.join("target/mutants");
     copy_sources(&workspace, &copy);
     rename_binary(&copy);
-    println!("| promise | mutant | store | schedules until caught | seen as |\n|---|---|---|---|---|");
+    println!(
+        "| promise | mutant | store | schedules until caught | seen as |\n|---|---|---|---|---|"
+    );
     let mut alive = 0;
     for mutant in MUTANTS.iter().filter(|mutant| mutant.what.contains(&word)) {
         let caught = run(mutant, &workspace, &copy);
@@ -92,13 +94,11 @@ fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String
         fs::write(file, original).expect("the copy can be written");
     }
     // `schedule 12: …`, then a line for each promise that was broken.
-    let seed = output.lines().find_map(|line| {
-        line.strip_prefix("schedule ")?.split_once(':')?.0.parse::<u32>().ok()
-    })?;
-    let mut promises: Vec<&str> = output
+    let seed = output
         .lines()
-        .filter_map(|line| line.strip_prefix("  P").map(|_| &line[2..4]))
-        .collect();
+        .find_map(|line| line.strip_prefix("schedule ")?.split_once(':')?.0.parse::<u32>().ok())?;
+    let mut promises: Vec<&str> =
+        output.lines().filter_map(|line| line.strip_prefix("  P").map(|_| &line[2..4])).collect();
     promises.sort_unstable();
     promises.dedup();
     Some(((seed + 1).to_string(), promises.join(", ")))

@@ -326,7 +326,8 @@ impl Books {
         for row in self.written.iter().filter(|row| row.topic == topic) {
             let Some(dead) = stopped.get(&(group, handler, &*row.key)) else { continue };
             let waits = waiting.get(&*row.key).is_some_and(|held| held.contains(&row.event_id));
-            let is_behind = place(&row.event_id).is_some_and(|place_of| Some(place_of) > place(dead));
+            let is_behind =
+                place(&row.event_id).is_some_and(|place_of| Some(place_of) > place(dead));
             if waits != is_behind {
                 let what = format!(
                     "{group}/{handler}: {} of {} is {}behind {dead}, which is dead, and is {}held",
