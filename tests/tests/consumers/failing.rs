@@ -22,7 +22,7 @@ use crate::domain::{
     step, walk,
 };
 
-const A_MINUTE: Duration = Duration::from_secs(60);
+const A_MINUTE: Duration = Duration::from_mins(1);
 
 on_every_database! {
 async fn a_failing_event_holds_its_key_in_order_and_no_other_key(database) {

@@ -6,7 +6,7 @@ use rustok_events_tests::{eventually, on_every_database};
 
 use crate::domain::{ALWAYS, App, TENANT, on, step, walk};
 
-const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const A_DAY: Duration = Duration::from_hours(24);
 
 on_every_database! {
 async fn the_inbox_forgets_after_its_window_and_not_what_is_held(database) {

@@ -78,12 +78,12 @@ async fn settle_waits_for_chains_and_the_clock_moves_retries() -> Result<(), Tes
 async fn a_delayed_event_waits_for_the_clock() -> Result<(), TestError> {
     let app = TestApp::builder().handler(echo).start().await?;
     let txn = app.db().begin().await?;
-    let at = app.clock().now() + Duration::from_secs(60);
+    let at = app.clock().now() + Duration::from_mins(1);
     app.bus().event(step("a", 1)).tenant(TENANT).at(at).publish_in_tx(&txn).await?;
     app.bus().commit(txn).await?;
     app.settle().await?;
     assert_eq!(app.handled("echo", "echo").await?, 0);
-    app.clock().advance(Duration::from_secs(60));
+    app.clock().advance(Duration::from_mins(1));
     app.settle().await?;
     assert_eq!(app.handled("echo", "echo").await?, 1);
     Ok(())
@@ -195,7 +195,7 @@ async fn one_handler_is_tested_without_a_broker() -> Result<(), TestError> {
     assert_eq!(published.len(), 1);
     assert_eq!(published[0].event, Done { key: "a".to_owned(), number: 2 });
     let then = test.when(TENANT, step("a", 3)).await?;
-    assert_eq!(then.failure().map(|failure| failure.code()), Some("handler_error"));
+    assert_eq!(then.failure().map(rustok_events::handler::Failure::code), Some("handler_error"));
     assert!(then.published::<Done>().await?.is_empty(), "rolled back");
     let wrong = test.when(TENANT, Done { key: "a".to_owned(), number: 1 }).await.unwrap_err();
     assert!(matches!(wrong, TestError::WrongEvent { .. }), "{wrong}");

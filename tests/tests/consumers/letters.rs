@@ -25,7 +25,7 @@ async fn until_dead(app: &TestApp, events: impl IntoIterator<Item = Step>) {
     app.publish_all(TENANT, events).await.unwrap();
     for _ in 0..4 {
         app.settle().await.unwrap();
-        app.clock().advance(Duration::from_secs(60));
+        app.clock().advance(Duration::from_mins(1));
     }
     app.settle().await.unwrap();
 }
@@ -82,7 +82,7 @@ async fn a_key_is_retried_in_its_order(database) {
     app.settle().await.unwrap();
     assert_eq!(of_key(&database, "a").await, Vec::<i64>::new());
     state.fail(1, 0);
-    app.clock().advance(Duration::from_secs(60));
+    app.clock().advance(Duration::from_mins(1));
     app.settle().await.unwrap();
     assert_eq!(of_key(&database, "a").await, [1, 2]);
 }

@@ -61,7 +61,7 @@ impl<S: Send + Sync + 'static> Life<S> {
                     }
                 }
             };
-            if let Some(Err(error)) = process.run(until_stopped).await {
+            if let Some(Err(error)) = process.run(Box::pin(until_stopped)).await {
                 return Err(error);
             }
             if token.is_cancelled() {
