@@ -171,7 +171,7 @@ async fn write(db: &DatabaseConnection, tenant: Uuid) -> Result<(), rustok_event
     let given = Uuid::now_v7();
     let built = bus.event(order(4)).tenant(tenant).actor(tenant).id(given).header("shop", "1");
     assert_eq!(built.publish_in_tx(&txn).await?, EventId::from(given));
-    let later = std::time::SystemTime::now() + Duration::from_secs(60);
+    let later = std::time::SystemTime::now() + Duration::from_mins(1);
     bus.event(order(5)).tenant(tenant).at(later).publish_in_tx(&txn).await?;
     bus.publish_at(&txn, tenant, None, later, order(6)).await?;
     bus.commit(txn).await?;

@@ -113,7 +113,7 @@ async fn published_events_go_after_the_replay_window_and_no_others(database) {
     let transport = MemoryTransport::new();
     publish(&database, 0..2500).await;
     assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 2500);
-    age(&database, Duration::from_secs(2 * 3600)).await;
+    age(&database, Duration::from_hours(2)).await;
     publish(&database, 2500..2510).await;
     let count = || database.count("SELECT COUNT(*) FROM rustok_outbox");
     let config = |hours: u64| RelayConfig::default().replay_window(Duration::from_secs(hours * 3600));
@@ -124,7 +124,7 @@ async fn published_events_go_after_the_replay_window_and_no_others(database) {
     // On PostgreSQL what lies in the newest window of a part goes with a later one.
     assert!(deleted > 0 && count().await == 2510 - i64::try_from(deleted).unwrap());
     // What waits is kept however old it is.
-    age(&database, Duration::from_secs(2 * 3600)).await;
+    age(&database, Duration::from_hours(2)).await;
     relay(1).clean_up().await.unwrap();
     assert_eq!(relay(1).drain().await.unwrap().published, 10);
     let mut numbers = published(&transport);
@@ -139,11 +139,11 @@ on_every_database! {
 async fn the_replay_window_is_published_again_in_order(database) {
     let transport = MemoryTransport::new();
     publish(&database, 0..20).await;
-    age(&database, Duration::from_secs(3600)).await;
+    age(&database, Duration::from_hours(1)).await;
     publish(&database, 20..1700).await;
     let relay = relay(&database, &transport);
     assert_eq!(relay.drain().await.unwrap().published, 1700);
-    let since = std::time::SystemTime::now() - Duration::from_secs(600);
+    let since = std::time::SystemTime::now() - Duration::from_mins(10);
     assert_eq!(republish(&database.db, since).await.unwrap(), 1680);
     assert_eq!(relay.drain().await.unwrap().published, 1680);
     for key in 0..10 {

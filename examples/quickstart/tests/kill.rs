@@ -25,7 +25,7 @@ const PASSED_ONCE: [&str; 4] = [
     "consumer.provision.before",
     "consumer.provision.after",
 ];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn orders(folder: &Path) -> PathBuf {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/orders.jsonl");
