@@ -159,10 +159,10 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Sqlite,
         edits: &[Edit {
             file: "consumer/processor.rs",
-            find: "        for message in &messages {
-            for handler in &self.handlers {",
+            find: "        for message in messages {
+            let mut accepted = false;",
             replace: "        for message in messages.iter().rev() {
-            for handler in &self.handlers {",
+            let mut accepted = false;",
         }],
     },
     Mutant {
@@ -215,10 +215,10 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Sqlite,
         edits: &[Edit {
             file: "consumer/processor.rs",
-            find: "                    Err(Stopped) => return (done, Ok(())),",
-            replace: "                    Err(Stopped) => {
-                        return (messages.last().map(|message| message.raw.offset), Ok(()));
-                    }",
+            find: "            Ok(()) | Err(Halt::Stopped) => (done, Ok(())),",
+            replace: "            Ok(()) | Err(Halt::Stopped) => {
+                (messages.last().map(|message| message.raw.offset), Ok(()))
+            }",
         }],
     },
     Mutant {
@@ -226,9 +226,9 @@ pub const MUTANTS: &[Mutant] = &[
         what: "later events of a parked key do not wait",
         store: Backend::Sqlite,
         edits: &[Edit {
-            file: "consumer/processor.rs",
-            find: "            if waits {",
-            replace: "            if waits && delivered.meta.attempt == 0 {",
+            file: "consumer/deliver.rs",
+            find: "filter(|key| blocked.contains(key))",
+            replace: "filter(|key| attempt == 0 && blocked.contains(key))",
         }],
     },
     Mutant {
