@@ -216,9 +216,8 @@ pub const MUTANTS: &[Mutant] = &[
         edits: &[Edit {
             file: "consumer/processor.rs",
             find: "            Ok(()) | Err(Halt::Stopped) => (done, Ok(())),",
-            replace: "            Ok(()) | Err(Halt::Stopped) => {
-                (messages.last().map(|message| message.raw.offset), Ok(()))
-            }",
+            replace: "            Ok(()) => (done, Ok(())),
+            Err(Halt::Stopped) => (messages.last().map(|message| message.raw.offset), Ok(())),",
         }],
     },
     Mutant {
@@ -227,8 +226,18 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Sqlite,
         edits: &[Edit {
             file: "consumer/deliver.rs",
-            find: "filter(|key| blocked.contains(key))",
-            replace: "filter(|key| attempt == 0 && blocked.contains(key))",
+            find: ".filter(|key| blocked.contains(key))",
+            replace: ".filter(|key| attempt == 0 && blocked.contains(key))",
+        }],
+    },
+    Mutant {
+        promise: Promise::KeyNotPartition,
+        what: "an event that is retried later does not stop its key",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "held/enter.rs",
+            find: "(state::RETRY, true, ",
+            replace: "(state::RETRY, false, ",
         }],
     },
     Mutant {

@@ -9,7 +9,7 @@ use super::RelayConfig;
 use crate::outbox::{Lease, retention};
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 /// What it waits between two batches, so that it never has a database to itself.
 const BREATH: Duration = Duration::from_millis(20);
 

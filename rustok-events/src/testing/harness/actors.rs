@@ -14,7 +14,7 @@ use super::{
     Promise, checks,
     events::{AlphaAudit, AlphaRecord, App, BetaHear, BetaRecord, READERS, TOPICS},
     plan::{Groups, LEASE, Operator, PACE},
-    tables::{self, WrittenRow},
+    tables::{self, HeldRow, WrittenRow},
     world::World,
     writers,
 };
@@ -172,7 +172,11 @@ async fn consume(
     let mut config = ConsumerConfig::default().faults(process.faults());
     config.batch_size = world.plan.batch_size;
     config.clock = world.clock.clone();
-    config.max_backoff = Duration::from_millis(400);
+    config.min_backoff = Duration::from_millis(5);
+    config.max_backoff = Duration::from_millis(100);
+    config.handler_timeout = Some(Duration::from_secs(10));
+    config.retry_in_place = world.plan.retry_in_place;
+    config.redelivery_tick = Duration::from_millis(20);
     let mut builder = ConsumerRuntime::builder(world.db.clone(), world.transport.clone())
         .state::<Arc<App>>(Arc::clone(&world.app))
         .config(config);
@@ -221,10 +225,23 @@ async fn missing(world: &World) -> Result<Option<String>, DbErr> {
         let WrittenRow { topic, event_id, key, .. } = lost;
         return Ok(Some(format!("{event_id} of {key} is not in {topic} at the broker")));
     }
+    if let Some(unsettled) = unsettled(&tables::all_held(&world.db).await?) {
+        return Ok(Some(unsettled));
+    }
     Ok(match messages_done(world) {
         Ok(after) if after == before => None,
         Ok(_) => Some("messages still come".to_owned()),
         Err(waiting) => Some(waiting),
+    })
+}
+
+/// A held event that is still to be tried; none if the first of each key is dead.
+fn unsettled(held: &[HeldRow]) -> Option<String> {
+    let mut keys = HashSet::new();
+    held.iter().find_map(|row| {
+        let is_first = keys.insert((&row.group, &row.handler, &row.key));
+        let settled = row.state == "dead" || (row.state == "waiting" && !is_first);
+        (!settled).then(|| format!("{} {:?} at {}/{}", row.state, row.event_id, row.group, row.handler))
     })
 }
 

@@ -69,13 +69,13 @@ impl Log {
             for message in world.broker.messages(&name).into_iter().flatten() {
                 let Ok(meta) = EventMeta::from_wire(&message.headers) else { continue };
                 let place = (name.topic().to_owned(), message.partition, message.offset);
-                log.add(meta.id.as_uuid(), place);
+                log.add(meta.id.as_uuid(), &place);
             }
         }
         log
     }
 
-    fn add(&mut self, event: Uuid, place: (String, u32, u64)) {
+    fn add(&mut self, event: Uuid, place: &(String, u32, u64)) {
         let first = self.first.entry(event).or_insert_with(|| place.clone());
         if (&first.0, first.1) != (&place.0, place.1) {
             self.strayed.push(event);

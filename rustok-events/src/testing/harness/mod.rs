@@ -20,6 +20,7 @@ mod tables;
 mod world;
 mod writers;
 
+use std::fmt::Write as _;
 use std::{fmt, sync::Arc, time::Duration};
 
 use sea_orm::{DatabaseConnection, DbErr};
@@ -148,8 +149,17 @@ pub enum ScheduleError {
     },
 }
 
+/// The first of each kind say what the others would repeat.
 fn lines(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("\n  {violation}")).collect()
+    const MOST: usize = 12;
+    let mut lines = String::new();
+    for violation in violations.iter().take(MOST) {
+        let _ = write!(lines, "\n  {violation}");
+    }
+    if let Some(more) = violations.len().checked_sub(MOST + 1) {
+        lines.push_str(&format!("\n  and {} more", more + 1));
+    }
+    lines
 }
 
 fn list(faults: &[PlannedFault]) -> String {

@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) writers: usize,
     pub(super) page_size: u64,
     pub(super) batch_size: usize,
+    /// How long failing events are retried in place before they are held.
+    pub(super) retry_in_place: Duration,
     /// Which events fail, by handler and number.
     pub(super) fates: HashMap<(&'static str, &'static str, u32), Fate>,
     /// The facts that the broker refuses.
@@ -92,6 +94,7 @@ impl Plan {
         let writers = 2 + draw.below(2);
         let page_size = *draw.of(&[1, 2, 3, 5, 100]);
         let batch_size = *draw.of(&[1, 2, 4, 16]);
+        let retry_in_place = *draw.of(&[Duration::ZERO, Duration::from_millis(200)]);
         let mut fates = HashMap::new();
         let mut fate = |draw: &mut Draw, fate| {
             let (group, handler) = *draw.of(&HANDLERS);
@@ -120,6 +123,6 @@ impl Plan {
             .map(|_| number(draw.below(writers), draw.below(TRANSACTIONS - 1), 0))
             .collect();
         let operator = *draw.of(&[Operator::Retries, Operator::Discards]);
-        Self { relays, consumers, writers, page_size, batch_size, fates, refused, operator, delays }
+        Self { relays, consumers, writers, page_size, batch_size, retry_in_place, fates, refused, operator, delays }
     }
 }

@@ -38,7 +38,9 @@ pub(super) struct EffectRow {
 pub(super) struct HeldRow {
     pub(super) group: String,
     pub(super) handler: String,
+    /// `retry`, `waiting` or `dead`.
     pub(super) state: String,
+    pub(super) key: Option<Vec<u8>>,
     pub(super) event_id: Option<Uuid>,
 }
 
@@ -168,12 +170,13 @@ pub(super) async fn all_effects(db: &DatabaseConnection) -> Result<Vec<EffectRow
 
 /// Everything that is held, in order.
 pub(super) async fn all_held(db: &DatabaseConnection) -> Result<Vec<HeldRow>, DbErr> {
-    let select = "SELECT group_name, handler, state, event_id FROM rustok_held ORDER BY id";
+    let select = "SELECT group_name, handler, state, partition_key, event_id FROM rustok_held ORDER BY id";
     rows(db, select, |row| {
         Ok(HeldRow {
             group: row.try_get("", "group_name")?,
             handler: row.try_get("", "handler")?,
             state: row.try_get("", "state")?,
+            key: row.try_get("", "partition_key")?,
             event_id: row.try_get("", "event_id")?,
         })
     })

@@ -27,7 +27,7 @@ pub(super) async fn write(world: Arc<World>, writer: usize) {
             None => process = world.faults.process(),
             // A lost connection, a deadlock: nothing is known of it but what the ledger says.
             Some(Err(error)) => {
-                tracing::debug!(writer, transaction, %error, "a transaction failed")
+                tracing::debug!(writer, transaction, %error, "a transaction failed");
             }
             Some(Ok(())) => {}
         }
@@ -104,7 +104,9 @@ impl<'w> Transaction<'w> {
         if at_once {
             let called = self.world.tick();
             let ids = bus.publish_all_in_tx(txn, TENANT, None, facts.collect::<Vec<_>>()).await?;
-            ids.into_iter().for_each(|id| push(id, first_key, called));
+            for id in ids {
+                push(id, first_key, called);
+            }
         } else {
             for (key, fact) in keys.iter().zip(facts.collect::<Vec<_>>()) {
                 if self.world.plan.delays && self.draw.chance(50) {
