@@ -1,8 +1,10 @@
 //! Figures, each a ratio against a floor that is measured in the same run, in turn with it.
 //!
-//! `cargo run --release -p benches -- relay` prints those of the outbox and the relay.
+//! `cargo run --release -p benches -- relay` prints those of the outbox and the relay, `derive` what the macros add to
+//! the time of `cargo check`.
 
 mod database;
+mod derive;
 mod figure;
 mod pairs;
 mod relay;
@@ -22,11 +24,14 @@ struct Arguments {
 enum Figures {
     /// The outbox and the relay, against hand-written SQL.
     Relay(relay::Options),
+    /// What the macros add to the time of `cargo check`.
+    Derive,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().figures {
         Figures::Relay(options) => relay::run(options).await,
+        Figures::Derive => derive::run().map_err(|error| anyhow::anyhow!("{error}")),
     }
 }

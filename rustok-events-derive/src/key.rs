@@ -20,12 +20,12 @@ const NEWTYPE: &str = "a partition key is a newtype, a struct of one field, such
 /// The derive.
 pub(crate) fn derive(input: TokenStream) -> TokenStream {
     match syn::parse2::<DeriveInput>(input) {
-        Ok(input) => expand(&input).unwrap_or_else(syn::Error::into_compile_error),
+        Ok(input) => expand(&input),
         Err(error) => error.into_compile_error(),
     }
 }
 
-fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+fn expand(input: &DeriveInput) -> TokenStream {
     let errors = Errors::new();
     let mut options = Options::new(TABLE, Place::Struct);
     for attribute in input.attrs.iter().filter(|attr| attr.path().is_ident("partition_key")) {
@@ -60,15 +60,17 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             None
         }
     };
-    errors.check()?;
-    let Some((member, field)) = field else {
-        unreachable!("a declaration without a mistake has a field");
+    let (member, field) = match (errors.check(), field) {
+        (Ok(()), Some(field)) => field,
+        (Ok(()), None) => unreachable!("a declaration without a mistake has a field"),
+        (Err(mistakes), _) => return fallback(input, &krate, &mistakes),
     };
     let (ident, ty) = (&input.ident, &field.ty);
     let encode = quote_spanned!(blame(ty)=> __rt::PartitionKey::encode(&self.#member));
-    Ok(quote! {
+    quote! {
         const _: () = {
-            use #krate::__private::{self as __rt, Unless as _};
+            use #krate::__private as __rt;
+            use __rt::Unless as _;
             #[automatically_derived]
             impl __rt::PartitionKey for #ident {
                 const KIND: &'static __rt::str = __rt::KeyType::<#ty>::__KIND;
@@ -77,5 +79,24 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 }
             }
         };
-    })
+    }
+}
+
+/// The mistakes, and an impl in place of the one that could not be made, so that no event keyed by it is another.
+fn fallback(input: &DeriveInput, krate: &CratePath, mistakes: &syn::Error) -> TokenStream {
+    let mistakes = mistakes.to_compile_error();
+    let ident = &input.ident;
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    quote! {
+        #mistakes
+        const _: () = {
+            use #krate::__private as __rt;
+            #[automatically_derived]
+            impl #generics __rt::PartitionKey for #ident #arguments #bounds {
+                fn encode(&self) -> __rt::Cow<'_, [__rt::u8]> {
+                    __rt::Cow::Borrowed(&[])
+                }
+            }
+        };
+    }
 }

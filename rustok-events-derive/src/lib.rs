@@ -16,19 +16,19 @@ mod value;
 
 use proc_macro::TokenStream;
 
-/// Declares a struct, or each variant of an enum, as a domain event.
+/// `docs/derive.md` describes every option of `#[domain_event(…)]`, with an example.
 #[proc_macro_derive(DomainEvent, attributes(domain_event))]
 pub fn derive_domain_event(input: TokenStream) -> TokenStream {
     event::derive(input.into()).into()
 }
 
-/// Makes a newtype a partition key: its bytes are those of its only field.
+/// Its one option is `#[partition_key(crate = path)]`.
 #[proc_macro_derive(PartitionKey, attributes(partition_key))]
 pub fn derive_partition_key(input: TokenStream) -> TokenStream {
     key::derive(input.into()).into()
 }
 
-/// Makes a free async function a handler of a consumer group: a unit struct of the function's name.
+/// `docs/derive.md` describes every option, with an example.
 #[proc_macro_attribute]
 pub fn event_handler(options: TokenStream, item: TokenStream) -> TokenStream {
     handler::expand(options.into(), &item.into()).into()

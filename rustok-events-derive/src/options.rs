@@ -88,16 +88,19 @@ pub(crate) struct Options {
     table: &'static [Spec],
     place: Place,
     pub(crate) given: Vec<Given>,
+    /// Options that a misspelt word most likely means: they are not missing as well.
+    pub(crate) meant: Vec<&'static str>,
 }
 
 impl Options {
     pub(crate) fn new(table: &'static [Spec], place: Place) -> Self {
-        Self { table, place, given: Vec::new() }
+        Self { table, place, given: Vec::new(), meant: Vec::new() }
     }
 
     /// Reads `key = value, …`; what cannot be read is reported and skipped up to the next comma.
     pub(crate) fn read(&mut self, tokens: TokenStream, errors: &Errors) {
         for part in split_at_commas(tokens) {
+            self.meant.extend(self.meant_by(&part));
             if let Some(given) = errors.take(self.one(part)) {
                 match self.given.iter().find(|earlier| earlier.spec.name == given.spec.name) {
                     Some(first) => {
@@ -126,6 +129,12 @@ impl Options {
             None => Value::Flag,
             Some(TokenTree::Punct(punct)) if punct.as_char() == '=' => {
                 let rest = TokenStream::from_iter(value::visible(tokens.by_ref().collect()));
+                if let Some(next) = self.next_option(&rest) {
+                    return Err(syn::Error::new_spanned(
+                        &next,
+                        format!("options are separated by commas: put one before `{next}`"),
+                    ));
+                }
                 if rest.is_empty() {
                     let message = format!("`{key}` has no value: write `{}`", spec.example);
                     return Err(syn::Error::new_spanned(part, message));
@@ -141,6 +150,32 @@ impl Options {
             Some(extra) => Err(syn::Error::new_spanned(extra, unexpected(spec))),
             None => Ok(Given { spec, key, value }),
         }
+    }
+
+    /// The option that a part is meant for, and any it has swallowed.
+    fn meant_by(&self, part: &TokenStream) -> Vec<&'static str> {
+        let words = part.clone().into_iter().enumerate();
+        let meant = words.filter_map(|(index, token)| match token {
+            TokenTree::Ident(word) if index == 0 => {
+                suggest::nearest(&word.to_string(), self.names())
+            }
+            TokenTree::Ident(word) => self.names().find(|name| word == name),
+            _ => None,
+        });
+        meant.collect()
+    }
+
+    /// The name of another option inside a value: a comma is missing before it.
+    fn next_option(&self, value: &TokenStream) -> Option<Ident> {
+        let tokens: Vec<TokenTree> = value.clone().into_iter().collect();
+        tokens.windows(2).skip(1).find_map(|pair| match pair {
+            [TokenTree::Ident(word), TokenTree::Punct(sign)]
+                if sign.as_char() == '=' && self.names().any(|name| word == name) =>
+            {
+                Some(word.clone())
+            }
+            _ => None,
+        })
     }
 
     fn spec(&self, key: &Ident) -> syn::Result<&'static Spec> {
@@ -159,7 +194,7 @@ impl Options {
         let message = format!(
             "`{word}` does not belong on {}: it goes on {}",
             self.place.name(),
-            places.join(" or ")
+            one_of(&places)
         );
         Err(syn::Error::new_spanned(key, message))
     }
@@ -172,6 +207,15 @@ impl Options {
 
     fn expected(&self) -> String {
         format!("expected an option: {} takes {}", self.place.name(), suggest::list(self.names()))
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the macros write, kept as it is read: constants and one call.
 
+#![allow(clippy::needless_raw_string_hashes, reason = "this is how expectations are written down")]
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -22,19 +24,21 @@ fn a_struct() {
         crate::event::derive(event),
         &expect![[r#"
             const _: () = {
-                use ::rustok_events::__private::{self as __rt, Unless as _};
+                use ::rustok_events::__private as __rt;
+                use __rt::Unless as _;
+                const __DESCRIPTORS: &[__rt::EventDescriptor] = &[
+                    __rt::EventDescriptor::new("order_placed", 1, "commerce", "orders")
+                        .declared_by(__rt::concat!(__rt::module_path!(), "::OrderPlaced"))
+                        .key_type(__rt::KeyType::<Uuid>::__KIND),
+                ];
                 #[automatically_derived]
                 impl __rt::DomainEvent for OrderPlaced {
                     const STREAM: &'static __rt::str = "commerce";
                     const TOPIC: &'static __rt::str = "orders";
-                    const DESCRIPTORS: &'static [__rt::EventDescriptor] = &[
-                        __rt::EventDescriptor::new("order_placed", 1, Self::STREAM, Self::TOPIC)
-                            .declared_by(__rt::concat!(__rt::module_path!(), "::OrderPlaced"))
-                            .key_type(__rt::KeyType::<Uuid>::__KIND),
-                    ];
+                    const DESCRIPTORS: &'static [__rt::EventDescriptor] = __DESCRIPTORS;
                     const SUPERSEDED_BY: __rt::Option<&'static __rt::str> = Self::__SUPERSEDED_BY;
                     fn descriptor(&self) -> &'static __rt::EventDescriptor {
-                        &Self::DESCRIPTORS[0]
+                        &__DESCRIPTORS[0]
                     }
                     fn partition_key(&self) -> __rt::Key<'_> {
                         __rt::Key::of(&self.order_id)
@@ -60,40 +64,43 @@ fn a_struct_with_every_option() {
         crate::event::derive(event),
         &expect![[r#"
             const _: () = {
-                use events::__private::{self as __rt, Unless as _};
+                use events::__private as __rt;
+                use __rt::Unless as _;
+                type __Previous = <OrderPlacedV1 as __rt::Event>::Itself;
                 const _: () = __rt::check::name("stream", STREAM);
-                const _: () = __rt::check::follows::<OrderPlaced, OrderPlacedV1>();
+                const _: () = __rt::check::follows::<OrderPlaced, __Previous>();
+                const __DESCRIPTORS: &[__rt::EventDescriptor] = &[
+                    __rt::EventDescriptor::new("order.placed", 2, STREAM, "orders")
+                        .partitions(8)
+                        .scope(__rt::Scope::Platform)
+                        .declared_by(__rt::concat!(__rt::module_path!(), "::OrderPlaced"))
+                        .key_type(__rt::key_inside(|key: &Order| &key.id).kind),
+                ];
                 #[automatically_derived]
                 impl __rt::DomainEvent for OrderPlaced {
                     const STREAM: &'static __rt::str = STREAM;
                     const TOPIC: &'static __rt::str = "orders";
-                    const DESCRIPTORS: &'static [__rt::EventDescriptor] = &[
-                        __rt::EventDescriptor::new("order.placed", 2, Self::STREAM, Self::TOPIC)
-                            .partitions(8)
-                            .scope(__rt::Scope::Platform)
-                            .declared_by(__rt::concat!(__rt::module_path!(), "::OrderPlaced"))
-                            .key_type(__rt::key_type(|key: &Order| &key.id)),
-                    ];
+                    const DESCRIPTORS: &'static [__rt::EventDescriptor] = __DESCRIPTORS;
                     const SUPERSEDED_BY: __rt::Option<&'static __rt::str> = Self::__SUPERSEDED_BY;
                     fn descriptor(&self) -> &'static __rt::EventDescriptor {
-                        &Self::DESCRIPTORS[0]
+                        &__DESCRIPTORS[0]
                     }
                     fn partition_key(&self) -> __rt::Key<'_> {
-                        __rt::Key::of(&self.order.id)
+                        __rt::key_inside(|key: &Order| &key.id).of(&self.order)
                     }
                     fn validate_event(&self) -> __rt::Result<(), __rt::BoxError> {
                         __rt::validate(self, Self::check)
                     }
                     const LINEAGE: __rt::Lineage = __rt::Lineage::after(
-                        Self::DESCRIPTORS,
-                        &<OrderPlacedV1 as __rt::DomainEvent>::LINEAGE,
+                        __DESCRIPTORS,
+                        &<__Previous as __rt::DomainEvent>::LINEAGE,
                     );
                     fn decode_event<__P: __rt::Payload>(
                         name: &__rt::str,
                         version: __rt::u32,
                         payload: &__P,
                     ) -> __rt::Result<Self, __rt::DecodeError> {
-                        __rt::decode_version::<Self, OrderPlacedV1, __P>(name, version, payload)
+                        __rt::decode_version::<Self, __Previous, __P>(name, version, payload)
                     }
                 }
                 #[automatically_derived]
@@ -123,25 +130,27 @@ fn an_enum() {
         crate::event::derive(event),
         &expect![[r#"
             const _: () = {
-                use ::rustok_events::__private::{self as __rt, Unless as _};
+                use ::rustok_events::__private as __rt;
+                use __rt::Unless as _;
+                const __DESCRIPTORS: &[__rt::EventDescriptor] = &[
+                    __rt::EventDescriptor::new("order.placed", 1, "commerce", "orders")
+                        .declared_by(__rt::concat!(__rt::module_path!(), "::OrderEvent::Placed"))
+                        .key_type(__rt::KeyType::<Uuid>::__KIND),
+                    __rt::EventDescriptor::new("order.paid", 1, "commerce", "orders")
+                        .declared_by(__rt::concat!(__rt::module_path!(), "::OrderEvent::Paid"))
+                        .key_type(__rt::KeyType::<Uuid>::__KIND),
+                    __rt::EventDescriptor::new("order.gone", 1, "commerce", "orders")
+                        .declared_by(__rt::concat!(__rt::module_path!(), "::OrderEvent::Closed"))
+                        .key_type("tenant"),
+                ];
                 #[automatically_derived]
                 impl __rt::DomainEvent for OrderEvent {
                     const STREAM: &'static __rt::str = "commerce";
                     const TOPIC: &'static __rt::str = "orders";
-                    const DESCRIPTORS: &'static [__rt::EventDescriptor] = &[
-                        __rt::EventDescriptor::new("order.placed", 1, Self::STREAM, Self::TOPIC)
-                            .declared_by(__rt::concat!(__rt::module_path!(), "::OrderEvent::Placed"))
-                            .key_type(__rt::KeyType::<Uuid>::__KIND),
-                        __rt::EventDescriptor::new("order.paid", 1, Self::STREAM, Self::TOPIC)
-                            .declared_by(__rt::concat!(__rt::module_path!(), "::OrderEvent::Paid"))
-                            .key_type(__rt::KeyType::<Uuid>::__KIND),
-                        __rt::EventDescriptor::new("order.gone", 1, Self::STREAM, Self::TOPIC)
-                            .declared_by(__rt::concat!(__rt::module_path!(), "::OrderEvent::Closed"))
-                            .key_type("tenant"),
-                    ];
+                    const DESCRIPTORS: &'static [__rt::EventDescriptor] = __DESCRIPTORS;
                     const SUPERSEDED_BY: __rt::Option<&'static __rt::str> = Self::__SUPERSEDED_BY;
                     fn descriptor(&self) -> &'static __rt::EventDescriptor {
-                        &Self::DESCRIPTORS[match self {
+                        &__DESCRIPTORS[match self {
                             Self::Placed { .. } => 0usize,
                             Self::Paid { .. } => 1usize,
                             Self::Closed { .. } => 2usize,
@@ -172,7 +181,7 @@ fn a_wrong_declaration() {
         crate::event::derive(event),
         &expect![[r#"
             ::core::compile_error! {
-                "`version` takes a whole number from 1 up, of 32 bits"
+                "`version` takes a whole number of at least 1"
             }
             const _: () = {
                 use ::rustok_events::__private as __rt;
@@ -201,7 +210,8 @@ fn a_partition_key() {
         )),
         &expect![[r#"
             const _: () = {
-                use ::rustok_events::__private::{self as __rt, Unless as _};
+                use ::rustok_events::__private as __rt;
+                use __rt::Unless as _;
                 #[automatically_derived]
                 impl __rt::PartitionKey for OrderId {
                     const KIND: &'static __rt::str = __rt::KeyType::<Uuid>::__KIND;
@@ -226,60 +236,60 @@ fn a_handler() {
     check(
         crate::handler::expand(quote!(group = "search"), &handler),
         &expect![[r#"
-        /// Makes an order findable.
-        #[allow(non_camel_case_types)]
-        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        pub struct index_order;
-        const _: () = {
-            use ::rustok_events::__private as __rt;
-            #[allow(
-                clippy::unused_async,
-                clippy::needless_pass_by_value,
-                clippy::needless_pass_by_ref_mut,
-                clippy::future_not_send,
-            )]
-            #[tracing::instrument(skip_all)]
-            async fn index_order(
-                ctx: &mut HandlerContext<'_, App>,
-                event: OrderPlaced,
-            ) -> HandlerResult {
-                Ok(())
-            }
-            #[automatically_derived]
-            impl __rt::EventHandler<App> for index_order {
-                const GROUP: &'static __rt::str = "search";
-                const NAME: &'static __rt::str = "index_order";
-                type Input = OrderPlaced;
-                type Mode = __rt::Transactional;
-                async fn handle(
-                    &self,
-                    ctx: &mut __rt::HandlerContext<'_, App, __rt::Transactional>,
-                    input: OrderPlaced,
-                ) -> __rt::HandlerResult {
-                    __rt::answer(index_order(ctx, input).await)
-                }
-            }
-            impl index_order {
-                /// Runs the handler once, without inbox, retries or dead letters: for tests.
-                ///
-                /// # Errors
-                /// What the handler answers.
+            /// Makes an order findable.
+            #[allow(non_camel_case_types)]
+            #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+            pub struct index_order;
+            const _: () = {
+                use ::rustok_events::__private as __rt;
                 #[allow(
-                    dead_code,
-                    unreachable_pub,
+                    clippy::unused_async,
+                    clippy::needless_pass_by_value,
+                    clippy::needless_pass_by_ref_mut,
                     clippy::future_not_send,
-                    clippy::missing_errors_doc
                 )]
-                pub async fn call(
-                    &self,
+                #[tracing::instrument(skip_all)]
+                async fn index_order(
                     ctx: &mut HandlerContext<'_, App>,
                     event: OrderPlaced,
-                ) -> __rt::HandlerResult {
-                    __rt::EventHandler::handle(self, ctx, event).await
+                ) -> HandlerResult {
+                    Ok(())
                 }
-            }
-        };
-    "#]],
+                #[automatically_derived]
+                impl __rt::EventHandler<App> for index_order {
+                    const GROUP: &'static __rt::str = "search";
+                    const NAME: &'static __rt::str = "index_order";
+                    type Input = OrderPlaced;
+                    type Mode = __rt::Transactional;
+                    async fn handle(
+                        &self,
+                        ctx: &mut __rt::HandlerContext<'_, App, __rt::Transactional>,
+                        input: OrderPlaced,
+                    ) -> __rt::HandlerResult {
+                        __rt::answer(index_order(__rt::given(ctx), input).await)
+                    }
+                }
+                impl index_order {
+                    /// Runs the handler once, without inbox, retries or dead letters: for tests.
+                    ///
+                    /// # Errors
+                    /// What the handler answers.
+                    #[allow(
+                        dead_code,
+                        unreachable_pub,
+                        clippy::future_not_send,
+                        clippy::missing_errors_doc
+                    )]
+                    pub async fn call(
+                        &self,
+                        ctx: &mut __rt::HandlerContext<'_, App, __rt::Transactional>,
+                        event: OrderPlaced,
+                    ) -> __rt::HandlerResult {
+                        __rt::EventHandler::handle(self, ctx, event).await
+                    }
+                }
+            };
+        "#]],
     );
 }
 
@@ -300,35 +310,12 @@ fn a_handler_with_every_option() {
     check(
         crate::handler::expand(options, &handler),
         &expect![[r##"
-        #[allow(non_camel_case_types)]
-        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        struct send_mail;
-        const _: () = {
-            use events::__private as __rt;
-            #[allow(
-                clippy::unused_async,
-                clippy::needless_pass_by_value,
-                clippy::needless_pass_by_ref_mut,
-                clippy::future_not_send,
-            )]
-            async fn send_mail<S: Mailer>(
-                ctx: &mut DetachedContext<'_, S>,
-                mail: Batch<Placed>,
-            ) -> HandlerResult
-            where
-                S: Clone,
-            {
-                Ok(())
-            }
-            #[automatically_derived]
-            impl<S: Mailer> __rt::EventHandler<S> for send_mail
-            where
-                S: Clone,
-                S: __rt::Send + __rt::Sync + 'static,
-            {
-                const GROUP: &'static __rt::str = "mail";
-                const NAME: &'static __rt::str = "mailer";
-                const OPTIONS: __rt::HandlerOptions = __rt::HandlerOptions::new()
+            #[allow(non_camel_case_types)]
+            #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+            struct send_mail;
+            const _: () = {
+                use events::__private as __rt;
+                const __OPTIONS: __rt::HandlerOptions = __rt::HandlerOptions::new()
                     .retry(
                         __rt::RetryPolicy::new()
                             .attempts(3)
@@ -338,41 +325,64 @@ fn a_handler_with_every_option() {
                             ),
                     )
                     .on_dead_letter(__rt::OnDeadLetter::Continue);
-                type Input = Batch<Placed>;
-                type Mode = __rt::Detached;
-                async fn handle(
-                    &self,
-                    ctx: &mut __rt::HandlerContext<'_, S, __rt::Detached>,
-                    input: Batch<Placed>,
-                ) -> __rt::HandlerResult {
-                    __rt::answer(send_mail(ctx, input).await)
-                }
-            }
-            impl send_mail {
-                /// Runs the handler once, without inbox, retries or dead letters: for tests.
-                ///
-                /// # Errors
-                /// What the handler answers.
                 #[allow(
-                    dead_code,
-                    unreachable_pub,
+                    clippy::unused_async,
+                    clippy::needless_pass_by_value,
+                    clippy::needless_pass_by_ref_mut,
                     clippy::future_not_send,
-                    clippy::missing_errors_doc
                 )]
-                async fn call<S: Mailer>(
-                    &self,
+                async fn send_mail<S: Mailer>(
                     ctx: &mut DetachedContext<'_, S>,
-                    event: Batch<Placed>,
-                ) -> __rt::HandlerResult
+                    mail: Batch<Placed>,
+                ) -> HandlerResult
                 where
                     S: Clone,
-                    S: __rt::Send + __rt::Sync + 'static,
                 {
-                    __rt::EventHandler::handle(self, ctx, event).await
+                    Ok(())
                 }
-            }
-        };
-    "##]],
+                #[automatically_derived]
+                impl<S: Mailer + __rt::Send + __rt::Sync + 'static> __rt::EventHandler<S>
+                for send_mail
+                where
+                    S: Clone,
+                {
+                    const GROUP: &'static __rt::str = "mail";
+                    const NAME: &'static __rt::str = "mailer";
+                    const OPTIONS: __rt::HandlerOptions = __OPTIONS;
+                    type Input = Batch<Placed>;
+                    type Mode = __rt::Detached;
+                    async fn handle(
+                        &self,
+                        ctx: &mut __rt::HandlerContext<'_, S, __rt::Detached>,
+                        input: Batch<Placed>,
+                    ) -> __rt::HandlerResult {
+                        __rt::answer(send_mail(__rt::given(ctx), input).await)
+                    }
+                }
+                impl send_mail {
+                    /// Runs the handler once, without inbox, retries or dead letters: for tests.
+                    ///
+                    /// # Errors
+                    /// What the handler answers.
+                    #[allow(
+                        dead_code,
+                        unreachable_pub,
+                        clippy::future_not_send,
+                        clippy::missing_errors_doc
+                    )]
+                    async fn call<S: Mailer + __rt::Send + __rt::Sync + 'static>(
+                        &self,
+                        ctx: &mut __rt::HandlerContext<'_, S, __rt::Detached>,
+                        event: Batch<Placed>,
+                    ) -> __rt::HandlerResult
+                    where
+                        S: Clone,
+                    {
+                        __rt::EventHandler::handle(self, ctx, event).await
+                    }
+                }
+            };
+        "##]],
     );
 }
 

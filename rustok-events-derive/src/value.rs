@@ -114,8 +114,9 @@ fn problem_of_name(name: &str) -> Option<String> {
 pub(crate) fn number(given: &Given, max: u32) -> syn::Result<Number> {
     let key = given.spec.name;
     let tokens = given.assigned()?;
+    let too_large = tokens.to_string().len() > 9;
     let range = match max {
-        u32::MAX => "from 1 up, of 32 bits".to_owned(),
+        u32::MAX if !too_large => "of at least 1".to_owned(),
         max => format!("from 1 to {max}"),
     };
     let refuse = |at: &dyn ToTokens, end: &str| {
@@ -146,7 +147,10 @@ pub(crate) fn word(given: &Given, word: &str, otherwise: &str) -> syn::Result<()
         return Ok(());
     }
     let key = given.spec.name;
-    let hint = suggest::did_you_mean(said.trim_matches('"'), [word]);
+    let hint = match said.trim_matches('"') {
+        same if same == word => ", without quotes".to_owned(),
+        other => suggest::did_you_mean(other, [word]),
+    };
     let message = format!("`{key}` takes only `{key} = {word}`{hint}\n{otherwise}");
     Err(syn::Error::new_spanned(tokens, message))
 }

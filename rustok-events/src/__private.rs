@@ -17,8 +17,8 @@ pub use self::handlers::*;
 pub use crate::{
     BoxError, DecodeError, DomainEvent, EventDescriptor, Key, Lineage, PartitionKey, Payload,
     Scope,
-    key::{KeyType, key_type},
-    version::{Unless, decode_version, validate},
+    key::{KeyType, key_inside},
+    version::{Event, Unless, decode_version, validate},
 };
 
 #[cfg(feature = "runtime")]
@@ -27,7 +27,7 @@ mod handlers {
 
     pub use crate::handler::{
         Answer, Detached, DetachedContext, EventHandler, HandlerContext, HandlerInput,
-        HandlerOptions, HandlerResult, OnDeadLetter, RetryPolicy, Transactional, answer,
+        HandlerOptions, HandlerResult, OnDeadLetter, RetryPolicy, Transactional, answer, given,
     };
 }
 

@@ -60,11 +60,19 @@ impl Clock {
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
             Source::System => tokio::time::sleep(duration).await,
+            Source::Manual(_) => self.sleep_until(self.now() + duration).await,
+        }
+    }
+
+    /// Waits until it is `time` by this clock; not at all if that is past. Cancellation-safe.
+    pub async fn sleep_until(&self, time: DateTime<Utc>) {
+        match &self.0 {
+            Source::System => {
+                tokio::time::sleep((time - Utc::now()).to_std().unwrap_or_default()).await;
+            }
             Source::Manual(manual) => {
-                let mut now = manual.now.subscribe();
-                let until = *now.borrow() + duration;
                 // The sender lives in `manual`, which we hold: waiting cannot fail.
-                let _ = now.wait_for(|now| *now >= until).await;
+                let _ = manual.now.subscribe().wait_for(|now| *now >= time).await;
             }
         }
     }

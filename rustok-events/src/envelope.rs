@@ -120,30 +120,32 @@ impl EventMeta {
 
     /// The headers that carry this envelope on the wire.
     pub fn to_wire(&self) -> WireHeaders {
-        let mut wire = WireHeaders::new();
-        let mut put = |name: &str, value: String| wire.insert(name.to_owned(), value.into_bytes());
-        put(header::ID, self.id.to_string());
-        put(header::TYPE, self.name.clone());
-        put(header::SOURCE, format!("/{}/{}", self.stream, self.topic));
-        put(header::SPEC_VERSION, "1.0".to_owned());
-        put(header::TIME, self.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true));
-        put(header::DATA_VERSION, self.version.to_string());
-        put(header::TENANT_ID, self.tenant_id.to_string());
-        put(header::CORRELATION_ID, self.correlation_id.to_string());
-        put(header::CONTENT_TYPE, self.content_type.clone());
+        // In the order of their names: a map is built faster from what is sorted.
+        let mut wire: Vec<(String, Vec<u8>)> = Vec::with_capacity(12 + self.headers.len());
+        let mut put = |name: &str, value: Vec<u8>| wire.push((name.to_owned(), value));
         if let Some(actor) = self.actor_id {
-            put(header::ACTOR_ID, actor.to_string());
+            put(header::ACTOR_ID, hyphenated(actor));
         }
         if let Some(cause) = self.causation_id {
-            put(header::CAUSATION_ID, cause.to_string());
+            put(header::CAUSATION_ID, hyphenated(cause));
         }
-        for (name, value) in &self.headers {
-            put(name, value.clone());
-        }
+        put(header::CORRELATION_ID, hyphenated(self.correlation_id));
+        put(header::DATA_VERSION, self.version.to_string().into_bytes());
+        put(header::ID, hyphenated(self.id.as_uuid()));
         if let Some(key) = &self.key {
-            wire.insert(header::PARTITION_KEY.to_owned(), key.clone());
+            put(header::PARTITION_KEY, key.clone());
         }
-        wire
+        put(header::SOURCE, ["/", &self.stream, "/", &self.topic].concat().into_bytes());
+        put(header::SPEC_VERSION, b"1.0".to_vec());
+        put(header::TENANT_ID, hyphenated(self.tenant_id));
+        let time = self.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true);
+        put(header::TIME, time.into_bytes());
+        put(header::TYPE, self.name.as_bytes().to_vec());
+        put(header::CONTENT_TYPE, self.content_type.as_bytes().to_vec());
+        for (name, value) in &self.headers {
+            put(name, value.as_bytes().to_vec());
+        }
+        wire.into_iter().collect()
     }
 
     /// Reads an envelope off the wire.
@@ -182,6 +184,11 @@ impl EventMeta {
             attempt: 1,
         })
     }
+}
+
+fn hyphenated(id: Uuid) -> Vec<u8> {
+    let mut buffer = Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut buffer).as_bytes().to_vec()
 }
 
 fn text<'a>(wire: &'a WireHeaders, name: &'static str) -> Result<&'a str, EnvelopeError> {

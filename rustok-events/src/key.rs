@@ -143,7 +143,60 @@ impl<K: PartitionKey + ?Sized> KeyType<K> {
     pub const __KIND: &'static str = K::KIND;
 }
 
-/// The kind of a key inside a field.
-pub const fn key_type<T, K: PartitionKey + ?Sized>(_: fn(&T) -> &K) -> &'static str {
-    K::KIND
+/// A key inside a field: how to get there, and what is found.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyInside<T, K: ?Sized> {
+    /// Its kind.
+    pub kind: &'static str,
+    get: fn(&T) -> &K,
+    key: fn(&K) -> Key<'_>,
+}
+
+/// The key that `get` finds inside a field.
+pub const fn key_inside<T, K: PartitionKey + ?Sized + 'static>(
+    get: fn(&T) -> &K,
+) -> KeyInside<T, K> {
+    fn key<K: PartitionKey + ?Sized>(value: &K) -> Key<'_> {
+        Key::of(value)
+    }
+    KeyInside { kind: K::KIND, get, key }
+}
+
+impl<T, K: ?Sized + 'static> KeyInside<T, K> {
+    /// The key of a field's value.
+    pub fn of<'a>(&self, field: &'a T) -> Key<'a> {
+        (self.key)((self.get)(field))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Changing one of these moves keys to other partitions: a breaking change.
+    #[test]
+    fn keys_are_written_as_they_always_were() {
+        fn written(key: &impl PartitionKey) -> String {
+            String::from_utf8_lossy(&key.encode()).into_owned()
+        }
+        let id = Uuid::from_u128(0x0123_4567_89AB_CDEF_0123_4567_89AB_CDEF);
+        assert_eq!(written(&id), "01234567-89ab-cdef-0123-456789abcdef");
+        assert_eq!(written(&"Zürich"), "Zürich");
+        assert_eq!(written(&String::from("a|b\\")), "a|b\\");
+        assert_eq!(written(&0_u8), "0");
+        assert_eq!(written(&-7_i64), "-7");
+        assert_eq!(written(&u128::MAX), "340282366920938463463374607431768211455");
+        assert_eq!(written(&(id, 7_u32)), "01234567-89ab-cdef-0123-456789abcdef|7");
+        assert_eq!(written(&("a|b", "c\\", 1_u8)), "a\\|b|c\\\\|1");
+        assert_ne!(written(&("a|b", "c")), written(&("a", "b|c")));
+    }
+
+    #[test]
+    fn a_key_has_a_kind() {
+        assert_eq!(<(Uuid, String, i8)>::KIND, "(uuid, string, integer)");
+        assert_eq!(<&str>::KIND, "string");
+        assert_eq!(<(u8, (Uuid, u8))>::KIND, "(integer, (uuid, integer))");
+    }
 }

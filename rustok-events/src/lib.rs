@@ -84,6 +84,8 @@ pub use self::{
     transport::{EventTransport, TransportError},
 };
 
+/// Declares a struct, or each variant of an enum, as a domain event.
+///
 /// ```
 /// # use rustok_events::prelude::*;
 /// # use serde::{Deserialize, Serialize};
@@ -94,13 +96,20 @@ pub use self::{
 ///     order_id: Uuid,
 /// }
 /// ```
+///
 pub use rustok_events_derive::DomainEvent;
+/// Makes a newtype a partition key: its bytes are those of its only field.
+///
 /// ```
 /// # use rustok_events::prelude::*;
 /// #[derive(PartitionKey)]
 /// struct OrderId(u64);
 /// ```
+///
 pub use rustok_events_derive::PartitionKey;
+/// Makes a free async function a handler of a consumer group: a unit struct of the function's name that implements
+/// [`EventHandler`].
+///
 /// ```
 /// # use rustok_events::prelude::*;
 /// # use serde::{Deserialize, Serialize};
@@ -113,6 +122,7 @@ pub use rustok_events_derive::PartitionKey;
 ///     Ok(())
 /// }
 /// ```
+///
 #[cfg(feature = "runtime")]
 pub use rustok_events_derive::event_handler;
 

@@ -52,8 +52,6 @@ fn of_runtime(error: &RuntimeErr) -> Trouble {
     match error {
         RuntimeErr::SqlxError(error) => of_sqlx(error),
         RuntimeErr::Internal(_) => Trouble::Refused,
-        #[allow(unreachable_patterns, reason = "which variants there are depends on features")]
-        _ => Trouble::Refused,
     }
 }
 

@@ -38,6 +38,17 @@ impl Lineage {
     }
 }
 
+/// An event, by another way: what is no event has no `Itself`, which is told once.
+pub trait Event {
+    /// The event.
+    type Itself;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: DomainEvent> Event for E {
+    type Itself = E;
+}
+
 /// An event that is made from the version before it: `From<Old>`, as the compiler explains it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made from its previous version `{Old}`",

@@ -73,7 +73,15 @@ fn relay_and_consumers_do_not_know_each_other() {
 #[test]
 fn events_know_nothing_of_what_carries_them() {
     nobody_in(
-        &["event.rs", "key.rs", "descriptor.rs", "error.rs"],
+        &[
+            "event.rs",
+            "key.rs",
+            "descriptor.rs",
+            "error.rs",
+            "catalog.rs",
+            "check.rs",
+            "version.rs",
+        ],
         &["outbox", "relay", "transport", "consumer", "sea_orm", "tokio", "chrono"],
     );
 }
@@ -112,4 +120,32 @@ fn a_domain_crate_pulls_in_serde_uuid_and_little_else() {
         assert!(!crates.contains(heavy), "a domain crate pulls in {heavy}");
     }
     assert!(crates.len() <= 20, "{crates:?}");
+}
+
+/// Every `[`test`](path)` in the documents names a test that is there.
+#[test]
+fn documents_name_tests_that_exist() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let mut seen = 0;
+    for file in fs::read_dir(&docs).unwrap() {
+        let file = file.unwrap().path();
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for link in text.split("[`").skip(1) {
+            let Some((name, rest)) = link.split_once("`](") else { continue };
+            let Some((path, _)) = rest.split_once(')') else { continue };
+            if !path.contains("/tests/") || !path.ends_with(".rs") || name.contains('/') {
+                continue;
+            }
+            seen += 1;
+            let target = docs.join(path);
+            let source = fs::read_to_string(&target)
+                .unwrap_or_else(|error| panic!("{}: {path}: {error}", file.display()));
+            assert!(
+                source.contains(&format!("fn {name}")),
+                "{}: there is no test `{name}` in {path}",
+                file.display()
+            );
+        }
+    }
+    assert!(seen > 20, "only {seen} tests are named");
 }

@@ -46,7 +46,7 @@ async fn twenty_consumers_on_five_topics_idle_for_little() {
     let before = used();
     let seconds = 8;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    let spent = used() - before;
+    let spent = used().saturating_sub(before);
     let share = spent.as_secs_f64() / Duration::from_secs(seconds).as_secs_f64();
     eprintln!("idle: {:.2} % of a core, {} MiB", share * 100.0, memory());
     // Without optimisation everything costs several times as much.

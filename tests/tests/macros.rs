@@ -207,13 +207,10 @@ async fn send_mail<S>(ctx: &mut DetachedContext<'_, S>, event: Envelope<Placed>)
 }
 
 #[event_handler(group = "totals")]
-async fn add_up<'a, S: AsRef<str>>(
-    ctx: &mut HandlerContext<'a, S>,
+async fn add_up<S: AsRef<str> + Clone>(
+    ctx: &mut HandlerContext<'_, S>,
     events: Batch<LineEvent>,
-) -> HandlerResult
-where
-    S: Clone,
-{
+) -> HandlerResult {
     let _ = (ctx.state().clone().as_ref().len(), events.len());
     Ok(())
 }

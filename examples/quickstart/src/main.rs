@@ -35,7 +35,7 @@ use sea_orm_migration::MigratorTrait;
 use tokio_util::sync::CancellationToken;
 
 /// With nothing new for this long, the program says what it waits for and gives up.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 
 /// Places orders, and follows their events to the handlers.
 #[derive(Debug, Parser)]

@@ -28,7 +28,7 @@ const PASSED_ONCE: [&str; 4] = [
 /// Points that a run without refused or delayed events does not pass.
 const NEVER_PASSED: [&str; 4] =
     ["relay.park.before", "relay.park.after", "relay.release.before", "relay.release.after"];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn orders(folder: &Path) -> PathBuf {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/orders.jsonl");

@@ -43,8 +43,10 @@ pub(crate) const MAX_PARTITIONS: u32 = 1000;
 pub(crate) struct Container {
     /// The attribute's name, for what is missing in it.
     pub(crate) attribute: Option<syn::Path>,
-    /// Which options were given, rightly or wrongly.
+    /// Which options were given, rightly or wrongly: they are not missing.
     pub(crate) given: Vec<&'static str>,
+    /// The attribute could not be read at all.
+    pub(crate) malformed: bool,
     pub(crate) stream: Option<Text>,
     pub(crate) topic: Option<Text>,
     pub(crate) name: Option<(Ident, Text)>,
@@ -61,8 +63,14 @@ impl Container {
     pub(crate) fn read(attributes: &[Attribute], place: Place, errors: &Errors) -> Self {
         let mut options = read_options(attributes, place, errors);
         let mut read = Self {
+            malformed: own(attributes).any(|attribute| !matches!(attribute.meta, Meta::List(_))),
             attribute: own(attributes).next().map(|attribute| attribute.path().clone()),
-            given: options.given.iter().map(|given| given.spec.name).collect(),
+            given: options
+                .given
+                .iter()
+                .map(|given| given.spec.name)
+                .chain(options.meant.iter().copied())
+                .collect(),
             ..Self::default()
         };
         let mut text = |name: &str| {

@@ -67,6 +67,9 @@ fn check_missing(input: &DeriveInput, container: &Container, errors: &Errors) {
         );
         return;
     };
+    if container.malformed {
+        return;
+    }
     let missing: Vec<_> = super::attr::TABLE
         .iter()
         .filter(|spec| matches!(spec.name, "stream" | "topic"))
@@ -161,7 +164,9 @@ fn of_enum<'a>(
 
 /// Every event type says what it is ordered by.
 fn check_has_key(keyless: &[Shape<'_>], container: &Container, errors: &Errors) {
-    let Some(attribute) = &container.attribute else { return };
+    let Some(attribute) = container.attribute.as_ref().filter(|_| !container.malformed) else {
+        return;
+    };
     let field = keyless[0].fields().iter().find_map(|field| field.ident.as_ref());
     let example = field.map_or_else(|| "order_id".to_owned(), ToString::to_string);
     let who = suggest::list(

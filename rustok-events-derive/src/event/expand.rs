@@ -1,10 +1,10 @@
 //! From the model to the impl: constants, and one call each into the runtime crate.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Member, Type};
 
-use super::ast::{Event, EventType, KeySource, Shape};
+use super::ast::{Event, EventType, KeyPath, KeySource, Shape};
 use crate::{
     crate_path::CratePath,
     errors::blame,
@@ -26,20 +26,26 @@ pub(super) fn expand(event: &Event<'_>, krate: &CratePath) -> TokenStream {
             }
         }
     });
+    let previous = event.previous.as_ref().map(|previous| {
+        quote_spanned!(blame(previous)=> type __Previous = <#previous as __rt::Event>::Itself;)
+    });
     let chain = event.previous.as_ref().map(chain);
     let superseded = event.previous.as_ref().map(|previous| superseded(ident, previous));
     quote! {
         const _: () = {
-            use #krate::__private::{self as __rt, Unless as _};
+            use #krate::__private as __rt;
+            use __rt::Unless as _;
+            #previous
             #(#checks)*
+            const __DESCRIPTORS: &[__rt::EventDescriptor] = &[#(#descriptors),*];
             #[automatically_derived]
             impl __rt::DomainEvent for #ident {
                 const STREAM: &'static __rt::str = #stream;
                 const TOPIC: &'static __rt::str = #topic;
-                const DESCRIPTORS: &'static [__rt::EventDescriptor] = &[#(#descriptors),*];
+                const DESCRIPTORS: &'static [__rt::EventDescriptor] = __DESCRIPTORS;
                 const SUPERSEDED_BY: __rt::Option<&'static __rt::str> = Self::__SUPERSEDED_BY;
                 fn descriptor(&self) -> &'static __rt::EventDescriptor {
-                    &Self::DESCRIPTORS[#which]
+                    &__DESCRIPTORS[#which]
                 }
                 fn partition_key(&self) -> __rt::Key<'_> {
                     #key
@@ -79,12 +85,12 @@ fn checks(event: &Event<'_>) -> Vec<TokenStream> {
     let named_by_const = |event_type: &EventType<'_>| matches!(event_type.name, Text::Const(_));
     if event.types.len() > 1 && event.types.iter().any(named_by_const) {
         checks.push(quote_spanned! {blame(ident)=>
-            const _: () = __rt::check::distinct(<#ident as __rt::DomainEvent>::DESCRIPTORS);
+            const _: () = __rt::check::distinct(__DESCRIPTORS);
         });
     }
     if let Some(previous) = &event.previous {
         checks.push(quote_spanned! {blame(previous)=>
-            const _: () = __rt::check::follows::<#ident, #previous>();
+            const _: () = __rt::check::follows::<#ident, __Previous>();
         });
     }
     checks
@@ -92,7 +98,7 @@ fn checks(event: &Event<'_>) -> Vec<TokenStream> {
 
 fn descriptor(event: &Event<'_>, event_type: &EventType<'_>) -> TokenStream {
     let ident = &event.input.ident;
-    let name = &event_type.name;
+    let (name, stream, topic) = (&event_type.name, &event.stream, &event.topic);
     let version = event.version.as_ref().map_or_else(|| quote!(1), ToTokens::to_token_stream);
     let partitions = event.partitions.as_ref().map(|count| quote!(.partitions(#count)));
     let scope = event.platform.then(|| quote!(.scope(__rt::Scope::Platform)));
@@ -104,17 +110,17 @@ fn descriptor(event: &Event<'_>, event_type: &EventType<'_>) -> TokenStream {
         KeySource::Tenant(_) => quote!("tenant"),
         KeySource::None(_) => quote!("none"),
         KeySource::Field(path) => {
-            let first = first_type(event_type, &path.first);
-            let rest = path.rest();
             if path.rest.is_empty() {
+                let first = first_type(event_type, &path.first);
                 quote!(__rt::KeyType::<#first>::__KIND)
             } else {
-                quote_spanned!(blame(path)=> __rt::key_type(|key: &#first| &key #rest))
+                let inside = inside(event_type, path);
+                quote!(#inside.kind)
             }
         }
     };
     quote! {
-        __rt::EventDescriptor::new(#name, #version, Self::STREAM, Self::TOPIC)
+        __rt::EventDescriptor::new(#name, #version, #stream, #topic)
             #partitions
             #scope
             .declared_by(__rt::concat!(__rt::module_path!(), #declared_by))
@@ -142,57 +148,64 @@ fn which(event: &Event<'_>) -> TokenStream {
     }
 }
 
+/// A key inside a field. Written alike wherever it is needed, so that a mistake in it is one error.
+fn inside(event_type: &EventType<'_>, path: &KeyPath) -> TokenStream {
+    let (first, rest) = (first_type(event_type, &path.first), path.rest());
+    quote_spanned!(blame(path)=> __rt::key_inside(|key: &#first| &key #rest))
+}
+
 /// The key of a value.
 fn key(event: &Event<'_>) -> TokenStream {
-    if let [EventType { shape: Shape::Struct(..), key, .. }] = &event.types[..] {
-        return key_of(key, |first, rest| quote!(&self.#first #rest));
+    if let [event_type @ EventType { shape: Shape::Struct(..), .. }] = &event.types[..] {
+        return key_of(event_type, |first| quote_spanned!(blame(first)=> &self.#first));
     }
     let arms = event.types.iter().map(|event_type| {
         let variant = event_type.shape.ident();
-        let field = format_ident!("__key");
         let pattern = match &event_type.key {
             KeySource::Field(path) => {
                 let first = &path.first;
-                quote!(#first: #field,)
+                quote!(#first: __key,)
             }
             KeySource::Tenant(_) | KeySource::None(_) => TokenStream::new(),
         };
-        let key = key_of(&event_type.key, |_, rest| {
-            if rest.is_empty() { quote!(#field) } else { quote!(&#field #rest) }
-        });
+        let key = key_of(event_type, |first| quote_spanned!(blame(first)=> __key));
         quote!(Self::#variant { #pattern .. } => #key,)
     });
     quote!(match self { #(#arms)* })
 }
 
+/// The key of an event type, given a reference to its first field.
 fn key_of(
-    key: &KeySource,
-    reference: impl FnOnce(&Member, TokenStream) -> TokenStream,
+    event_type: &EventType<'_>,
+    reference: impl FnOnce(&Member) -> TokenStream,
 ) -> TokenStream {
-    match key {
+    match &event_type.key {
         KeySource::Tenant(_) => quote!(__rt::Key::Tenant),
         KeySource::None(_) => quote!(__rt::Key::None),
         KeySource::Field(path) => {
-            let reference = reference(&path.first, path.rest());
-            quote_spanned!(blame(path)=> __rt::Key::of(#reference))
+            let reference = reference(&path.first);
+            if path.rest.is_empty() {
+                quote_spanned!(blame(path)=> __rt::Key::of(#reference))
+            } else {
+                let inside = inside(event_type, path);
+                quote_spanned!(blame(path)=> #inside.of(#reference))
+            }
         }
     }
 }
 
 /// How older payloads are read, and which versions there were.
 fn chain(previous: &Type) -> TokenStream {
-    let decode = quote_spanned! {blame(previous)=>
-        __rt::decode_version::<Self, #previous, __P>(name, version, payload)
-    };
+    let previous = Ident::new("__Previous", blame(previous));
     quote! {
         const LINEAGE: __rt::Lineage =
-            __rt::Lineage::after(Self::DESCRIPTORS, &<#previous as __rt::DomainEvent>::LINEAGE);
+            __rt::Lineage::after(__DESCRIPTORS, &<#previous as __rt::DomainEvent>::LINEAGE);
         fn decode_event<__P: __rt::Payload>(
             name: &__rt::str,
             version: __rt::u32,
             payload: &__P,
         ) -> __rt::Result<Self, __rt::DecodeError> {
-            #decode
+            __rt::decode_version::<Self, #previous, __P>(name, version, payload)
         }
     }
 }

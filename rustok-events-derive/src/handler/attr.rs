@@ -52,7 +52,7 @@ impl HandlerOptions {
         let mut options = Options::new(TABLE, Place::Handler);
         options.read(tokens, errors);
         let group = options.take("group");
-        if group.is_none() {
+        if group.is_none() && !options.meant.contains(&"group") {
             errors.push(syn::Error::new(
                 Span::call_site(),
                 "a handler belongs to a consumer group: write `#[event_handler(group = \"…\")]`",
@@ -88,6 +88,8 @@ impl Retry {
         if group.stream().is_empty() {
             errors.at(group, "`retry()` says nothing: give it `attempts`, `min` or `max`");
         }
+        let attempts = options.take("attempts");
+        let attempts = attempts.and_then(|given| errors.take(value::number(&given, u32::MAX)));
         let mut time = |name| errors.take(value::duration(&options.take(name)?));
         let (min, max) = (time("min"), time("max"));
         if let (Some(min), Some(max)) = (&min, &max)
@@ -95,8 +97,6 @@ impl Retry {
         {
             errors.at(&max.at, format!("`max` is less than `min`, which is {:?}", min.at.value()));
         }
-        let attempts =
-            options.take("attempts").and_then(|given| errors.take(value::number(&given, u32::MAX)));
         Self { attempts, min, max }
     }
 }

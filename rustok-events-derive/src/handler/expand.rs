@@ -2,13 +2,16 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, GenericParam, Generics, ItemFn, WherePredicate, ext::IdentExt, parse_quote};
+use syn::{
+    Attribute, GenericParam, Generics, ItemFn, Token, Type, TypeParam, TypeParamBound,
+    ext::IdentExt, parse_quote, punctuated::Punctuated,
+};
 
 use super::{
     attr::{HandlerOptions, Retry},
     signature::Signature,
 };
-use crate::errors::blame;
+use crate::{errors::blame, value::Text};
 
 /// The struct, its impl, and the function inside it.
 pub(super) fn expand(
@@ -29,22 +32,33 @@ pub(super) fn expand(
         None => ident.unraw().to_string().to_token_stream(),
     };
     let settings = settings(options);
+    let use_settings = settings.as_ref().map(|_| {
+        quote!(
+            const OPTIONS: __rt::HandlerOptions = __OPTIONS;
+        )
+    });
+    let check_group = check_name("group", options.group.as_ref());
+    let check_handler = check_name("name", options.name.as_ref());
     let (state, input, context) = (signature.state, signature.input, signature.context);
     let mode = if options.detached { quote!(Detached) } else { quote!(Transactional) };
-    let given = quote_spanned!(blame(context)=> #ident(ctx, input));
-    let answer = quote_spanned!(blame(signature.output)=> __rt::answer(#given.await));
-    let call = call(signature, function);
+    let given = quote_spanned!(blame(context)=> __rt::given(ctx));
+    let answer =
+        quote_spanned!(blame(signature.output)=> __rt::answer(#ident(#given, input).await));
+    let call = call(signature, function, &mode);
     quote! {
         #unit
         #(#cfg)*
         const _: () = {
             use #krate::__private as __rt;
+            #check_group
+            #check_handler
+            #settings
             #inner
             #[automatically_derived]
             impl #parameters __rt::EventHandler<#state> for #ident #bounds {
                 const GROUP: &'static __rt::str = #group;
                 const NAME: &'static __rt::str = #name;
-                #settings
+                #use_settings
                 type Input = #input;
                 type Mode = __rt::#mode;
                 async fn handle(
@@ -143,23 +157,40 @@ fn with_state(generics: &Generics, signature: &Signature<'_>) -> Generics {
         .into_iter()
         .filter(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))
         .collect();
-    if !generics.params.is_empty() {
-        let state = signature.state;
-        let shared: WherePredicate = parse_quote!(#state: __rt::Send + __rt::Sync + 'static);
-        generics.make_where_clause().predicates.push(shared);
+    if generics.params.is_empty() {
+        return generics;
+    }
+    let state = signature.state;
+    let shared: Punctuated<TypeParamBound, Token![+]> =
+        parse_quote!(__rt::Send + __rt::Sync + 'static);
+    let same = |parameter: &&mut TypeParam| matches!(state, Type::Path(path) if path.path.is_ident(&parameter.ident));
+    // Bounds stay where the others are: two places for one parameter are asked about by a lint.
+    match generics.type_params_mut().find(same) {
+        Some(parameter) if !parameter.bounds.is_empty() => parameter.bounds.extend(shared),
+        _ => generics.make_where_clause().predicates.push(parse_quote!(#state: #shared)),
     }
     generics
 }
 
-/// `OPTIONS`, where anything differs from the defaults.
+/// The options, where anything differs from the defaults: a constant of its own, so that the compiler looks at it.
 fn settings(options: &HandlerOptions) -> Option<TokenStream> {
     let retry = options.retry.as_ref().map(retry);
     let goes_on = options.goes_on.then(|| quote!(.on_dead_letter(__rt::OnDeadLetter::Continue)));
     (retry.is_some() || goes_on.is_some()).then(|| {
         quote! {
-            const OPTIONS: __rt::HandlerOptions = __rt::HandlerOptions::new() #retry #goes_on;
+            const __OPTIONS: __rt::HandlerOptions = __rt::HandlerOptions::new() #retry #goes_on;
         }
     })
+}
+
+/// A name that is a constant is checked once the compiler knows it.
+fn check_name(what: &str, name: Option<&Text>) -> Option<TokenStream> {
+    match name {
+        Some(Text::Const(path)) => {
+            Some(quote_spanned!(blame(path)=> const _: () = __rt::check::name(#what, #path);))
+        }
+        _ => None,
+    }
 }
 
 fn retry(Retry { attempts, min, max }: &Retry) -> TokenStream {
@@ -174,13 +205,11 @@ fn retry(Retry { attempts, min, max }: &Retry) -> TokenStream {
 }
 
 /// `index_order.call(&mut ctx, event)`, for tests.
-fn call(signature: &Signature<'_>, function: &ItemFn) -> TokenStream {
+fn call(signature: &Signature<'_>, function: &ItemFn, mode: &TokenStream) -> TokenStream {
     let (ident, visibility) = (&function.sig.ident, &function.vis);
-    let (context, input) = (signature.context, signature.input);
+    let (state, input) = (signature.state, signature.input);
     let generics = with_state(&function.sig.generics, signature);
-    let lifetimes = function.sig.generics.lifetimes();
-    let parameters = generics.params.iter();
-    let bounds = &generics.where_clause;
+    let (parameters, _, bounds) = generics.split_for_impl();
     quote! {
         impl #ident {
             /// Runs the handler once, without inbox, retries or dead letters: for tests.
@@ -188,9 +217,9 @@ fn call(signature: &Signature<'_>, function: &ItemFn) -> TokenStream {
             /// # Errors
             /// What the handler answers.
             #[allow(dead_code, unreachable_pub, clippy::future_not_send, clippy::missing_errors_doc)]
-            #visibility async fn call<#(#lifetimes,)* #(#parameters),*>(
+            #visibility async fn call #parameters (
                 &self,
-                ctx: #context,
+                ctx: &mut __rt::HandlerContext<'_, #state, __rt::#mode>,
                 event: #input,
             ) -> __rt::HandlerResult
             #bounds

@@ -5,7 +5,7 @@ mod expand;
 mod signature;
 
 use proc_macro2::TokenStream;
-use syn::ItemFn;
+use syn::{Item, ItemFn};
 
 use self::{attr::HandlerOptions, signature::Signature};
 use crate::errors::Errors;
@@ -30,5 +30,8 @@ pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
 fn not_a_function(item: &TokenStream) -> TokenStream {
     let message = "`#[event_handler]` goes on a free `async fn` with a body";
     let mistake = syn::Error::new_spanned(item, message).into_compile_error();
-    quote::quote!(#mistake #item)
+    match syn::parse2::<Item>(item.clone()) {
+        Ok(Item::Verbatim(_)) | Err(_) => mistake,
+        Ok(item) => quote::quote!(#mistake #item),
+    }
 }

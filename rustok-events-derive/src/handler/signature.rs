@@ -49,7 +49,7 @@ impl<'a> Signature<'a> {
         let state = check_context(context, detached, errors);
         let input = check_input(input, errors);
         let (state, input) = (state?, input?);
-        check_generics(function, state, errors);
+        check_generics(function, state, errors)?;
         Some(Self { context, state, input, output: output? })
     }
 }
@@ -91,6 +91,10 @@ fn check_arguments<'a>(
         .collect();
     let context = context_name(detached);
     match &types[..] {
+        [input, context] if is_context(context) && !is_context(input) => {
+            errors.at(context, "the context comes first, then the event");
+            None
+        }
         [context, input] => Some((context, input)),
         [] => {
             errors.push(syn::Error::new(
@@ -223,7 +227,8 @@ fn check_output<'a>(function: &'a ItemFn, errors: &Errors) -> Option<&'a Type> {
 }
 
 /// Every type parameter is part of the state: nothing else could tell what it is.
-fn check_generics(function: &ItemFn, state: &Type, errors: &Errors) {
+fn check_generics(function: &ItemFn, state: &Type, errors: &Errors) -> Option<()> {
+    let mut all = Some(());
     for parameter in &function.sig.generics.params {
         let (ident, what): (&Ident, _) = match parameter {
             GenericParam::Type(parameter) => (&parameter.ident, "type"),
@@ -235,8 +240,10 @@ fn check_generics(function: &ItemFn, state: &Type, errors: &Errors) {
                 ident,
                 format!("a handler is generic over its state and nothing else: the {what} `{ident}` is not part of the state"),
             );
+            all = None;
         }
     }
+    all
 }
 
 /// The first identifier of a name.

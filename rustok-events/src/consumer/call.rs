@@ -6,10 +6,7 @@ use futures::FutureExt;
 use tracing::Instrument;
 
 use super::middleware::{Call, Middleware, Next};
-use crate::{
-    handler::{Delivered, ErasedHandler, Failure, Invocation},
-    trouble::Trouble,
-};
+use crate::handler::{Delivered, ErasedHandler, Failure, Invocation};
 
 /// What lies around the handlers of a runtime.
 #[derive(Clone, Default)]
@@ -43,25 +40,12 @@ impl Surroundings {
             })
         }
         .instrument(span);
-        let result = match self.timeout {
+        match self.timeout {
             None => handled.await,
             Some(limit) => tokio::time::timeout(limit, handled).await.unwrap_or_else(|_| {
                 let error = format!("the handler took longer than {limit:?}");
                 Err(Failure::retryable("handler_timeout", error))
             }),
-        };
-        result.map_err(|failure| named(failure, spec.inbox))
+        }
     }
-}
-
-/// A handler that waits for a connection while its own transaction holds one waits for itself.
-fn named(mut failure: Failure, inbox: bool) -> Failure {
-    if inbox && failure.trouble() == Some(Trouble::NoConnection) {
-        failure.error = format!(
-            "the handler asked the pool for a connection besides its transaction's, and the pool had none: write \
-             through `ctx.tx()`, or give the pool more connections: {}",
-            failure.error
-        );
-    }
-    failure
 }

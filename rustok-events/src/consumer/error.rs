@@ -4,6 +4,7 @@ use sea_orm::DbErr;
 
 use crate::{
     BoxError, CatalogError,
+    migration::SchemaError,
     transport::{TopicName, TransportError},
 };
 
@@ -85,6 +86,9 @@ pub enum ConsumerError {
         "the inbox cannot be used: {0} (do the tables exist? `Migrator::up(&db, None)` creates them)"
     )]
     Database(#[from] DbErr),
+    /// The tables do not fit this program.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
     #[error(
         "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
@@ -114,6 +118,7 @@ impl ConsumerError {
         match self {
             Self::Transport(error) => error.code(),
             Self::Database(_) => "database",
+            Self::Schema(error) => error.code(),
             Self::Unreadable { code, .. } => code,
             Self::Crashed(_) => "crashed",
         }

@@ -45,6 +45,7 @@ use self::{
 use crate::{
     TransactionalEventBus,
     backoff::Backoff,
+    migration,
     transport::{EventTransport, TopicSpec, TransportError},
 };
 
@@ -93,10 +94,12 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
     /// [`ConsumerError`] that waiting cannot mend, such as a missing table or a partition count that differs from
     /// the declared one.
     pub async fn run(self, token: CancellationToken) -> Result<(), ConsumerError> {
-        let Some(provisioned) = token.run_until_cancelled(self.provision()).await else {
-            return Ok(());
+        let prepare = async {
+            migration::wait_for_tables(&self.writer.db).await?;
+            self.provision().await
         };
-        provisioned?;
+        let Some(prepared) = token.run_until_cancelled(prepare).await else { return Ok(()) };
+        prepared?;
         // A member that fails stops the others, and they finish their work like at any stop.
         let stop = token.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
@@ -133,7 +136,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
                 Err(error) if error.is_retryable() => {
                     let pause = backoff.next();
                     tracing::warn!(code = error.code(), %error, retry_in = ?pause, "topics could not be provisioned");
-                    self.config.clock.sleep(pause).await;
+                    tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error.into()),
             }

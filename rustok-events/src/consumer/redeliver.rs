@@ -128,13 +128,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 }
             }
             let holder = self.held_by(&event.handler);
-            match held::complete(&txn, holder, event, claim, now).await? {
-                Some(promoted) => next = promoted,
-                None => {
-                    lost = true;
-                    return Err(Failed::Database(DbErr::Custom("the lease was lost".to_owned())));
-                }
-            }
+            let Some(promoted) = held::complete(&txn, holder, event, claim, now).await? else {
+                lost = true;
+                return Err(Failed::Database(DbErr::Custom("the lease was lost".to_owned())));
+            };
+            next = promoted;
             Ok(())
         }
         .await;

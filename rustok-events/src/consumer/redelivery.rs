@@ -10,6 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream::FuturesUnordered};
 use sea_orm::DbErr;
 use tokio::time::Instant;
@@ -27,9 +28,9 @@ use crate::{
 /// How long a row is leased beyond what a handler may take.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// How long a row is leased if a handler may take as long as it likes.
-const LONG_LEASE: Duration = Duration::from_secs(15 * 60);
+const LONG_LEASE: Duration = Duration::from_mins(15);
 /// How often to look for keys that nobody promoted.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// The one worker of a runtime that tries held events again.
 pub(super) struct Redelivery<S> {
@@ -109,12 +110,12 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         Ok(())
     }
 
-    /// What is due now, at most `limit`, and if nothing is, how long until something will be.
+    /// What is due now, at most `limit`, and if nothing is, when something will be.
     async fn look(
         &self,
         limit: usize,
         swept_at: &mut Option<Instant>,
-    ) -> Result<(Vec<Due>, Option<Duration>), DbErr> {
+    ) -> Result<(Vec<Due>, Option<DateTime<Utc>>), DbErr> {
         if swept_at.is_none_or(|at| at.elapsed() >= SWEEP) {
             self.sweep().await?;
             *swept_at = Some(Instant::now());
@@ -127,16 +128,16 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let due = held::due(db, &holders, now, limit).await?;
         let next = if due.is_empty() { held::next_due(db, &holders).await? } else { None };
-        Ok((due, next.and_then(|next| (next - now).to_std().ok())))
+        // A row that is due but leased by another has no time to wait for.
+        Ok((due, next.filter(|next| *next > now)))
     }
 
     /// Waits until something is due, something changed, or it is time to look what others left.
-    async fn pause(&self, changes: &mut held::Changes, until_due: Option<Duration>) {
+    async fn pause(&self, changes: &mut held::Changes, next_due: Option<DateTime<Utc>>) {
         let due = async {
-            match until_due {
-                // A row that is due but leased by another has no time to wait for.
-                Some(wait) if !wait.is_zero() => self.config.clock.sleep(wait).await,
-                _ => std::future::pending().await,
+            match next_due {
+                Some(due) => self.config.clock.sleep_until(due).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {

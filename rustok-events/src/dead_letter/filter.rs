@@ -72,8 +72,11 @@ impl Filter {
 
     /// As SQL that follows another condition.
     pub(super) fn condition(&self) -> (String, Vec<Value>) {
-        let sql =
-            self.conditions.iter().map(|(condition, _)| format!(" AND {condition}")).collect();
+        let mut sql = String::new();
+        for (condition, _) in &self.conditions {
+            sql.push_str(" AND ");
+            sql.push_str(condition);
+        }
         (sql, self.conditions.iter().map(|(_, value)| value.clone()).collect())
     }
 }

@@ -125,6 +125,32 @@ impl<'c, S> HandlerContext<'c, S, Transactional> {
     }
 }
 
+/// The context that a handler's function asks for: the one it is given, as the compiler explains it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context that this handler is given",
+    label = "not this handler's context",
+    note = "a handler takes `&mut HandlerContext<'_, State>`; with `inbox = none` it takes `&mut DetachedContext<'_, State>`, which has no transaction"
+)]
+pub trait Given<'c, S, M: HandlerMode> {
+    /// The context.
+    fn given<'a>(ctx: &'a mut HandlerContext<'c, S, M>) -> &'a mut Self;
+}
+
+impl<'c, S, M: HandlerMode> Given<'c, S, M> for HandlerContext<'c, S, M> {
+    fn given(ctx: &mut Self) -> &mut Self {
+        ctx
+    }
+}
+
+/// The context, in the type that a handler's function asks for.
+#[doc(hidden)]
+pub fn given<'a, 'c, S, M: HandlerMode, C: Given<'c, S, M>>(
+    ctx: &'a mut HandlerContext<'c, S, M>,
+) -> &'a mut C {
+    C::given(ctx)
+}
+
 impl<S, M: HandlerMode> AsRef<EventMeta> for HandlerContext<'_, S, M> {
     fn as_ref(&self) -> &EventMeta {
         self.meta

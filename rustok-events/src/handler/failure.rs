@@ -82,12 +82,15 @@ impl From<HandlerError> for Failure {
         } else {
             FailureClass::Retryable(trouble::in_chain(error.source()))
         };
-        let code = if class == FailureClass::Retryable(Some(Trouble::NoConnection)) {
-            "no_connection"
-        } else {
-            "handler_error"
-        };
-        Self { code, error: error.to_string(), class }
+        if class == FailureClass::Retryable(Some(Trouble::NoConnection)) {
+            // A handler that waits for a connection while its own transaction holds the last one waits for itself.
+            let error = format!(
+                "the pool had no connection to give; a handler that writes through `ctx.tx()` needs none besides its \
+                 transaction's: {error}"
+            );
+            return Self { code: "no_connection", error, class };
+        }
+        Self { code: "handler_error", error: error.to_string(), class }
     }
 }
 

@@ -9,7 +9,9 @@ mod result;
 use std::{future::Future, time::Duration};
 
 pub use self::{
-    context::{Detached, DetachedContext, HandlerContext, HandlerMode, Transactional},
+    context::{
+        Detached, DetachedContext, Given, HandlerContext, HandlerMode, Transactional, given,
+    },
     failure::Failure,
     input::{Batch, HandlerInput},
     result::{Answer, HandlerError, HandlerResult, Terminal, answer},

@@ -12,6 +12,7 @@
 //! # Ok(()) }
 //! ```
 
+mod check;
 mod m0001_outbox;
 
 use sea_orm::{
@@ -24,6 +25,9 @@ use sea_orm_migration::{
     prelude::Alias,
     sea_query::{DynIden, IntoIden},
 };
+
+pub(crate) use self::check::wait_for_tables;
+pub use self::check::{SchemaError, check};
 
 const BOOKS: &str = "rustok_events_migrations";
 

@@ -5,10 +5,14 @@
 //! ```
 
 mod bus;
+pub(crate) mod cluster;
 pub(crate) mod delayed;
 mod error;
+mod health;
 pub(crate) mod parked;
 mod record;
+pub(crate) mod retention;
+mod status;
 pub(crate) mod store;
 mod transaction;
 pub(crate) mod wake;
@@ -17,8 +21,12 @@ pub(crate) mod wake;
 pub(crate) use self::record::Circumstances;
 pub use self::{
     bus::{EventBuilder, Publishing, PublishingAll, TransactionalEventBus},
+    cluster::{ClusterTrouble, rebase},
     error::{CommitError, PublishError},
+    health::{OutboxHealth, OutboxTrouble, STALL_AFTER, outbox_health},
     parked::{ParkedEvent, discard_parked, parked_events, retry_parked},
+    retention::republish,
+    status::{OutboxStatus, PartStatus, RelayStatus, outbox_status},
     store::Unsupported,
     transaction::OutboxTransaction,
 };

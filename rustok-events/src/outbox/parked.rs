@@ -220,7 +220,7 @@ pub struct ParkedEvent {
 /// The database's.
 pub async fn parked_events(db: &DatabaseConnection) -> Result<Vec<ParkedEvent>, DbErr> {
     let select = format!(
-        "SELECT id, state, error, parked_at, {COLUMNS} FROM rustok_outbox_parked ORDER BY id"
+        "SELECT id, {COLUMNS}, state, error, parked_at FROM rustok_outbox_parked ORDER BY id"
     );
     let rows = db.query_all_raw(statement(db.get_database_backend(), &select, [])).await?;
     rows.iter()

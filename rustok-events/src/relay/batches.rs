@@ -40,16 +40,26 @@ pub(super) fn group<'e>(
     partitions: &HashMap<TopicName, u32>,
 ) -> Vec<Batch<'e>> {
     let mut batches: Vec<Batch<'e>> = Vec::new();
-    let mut places: HashMap<(TopicName, u32), usize> = HashMap::new();
+    // By the topic's place in `topics`: no name is copied for an event.
+    let mut places: HashMap<(usize, u32), usize> = HashMap::new();
+    let mut topics: Vec<(TopicName, u32)> = Vec::new();
     for &event in events {
         let meta = &event.record.meta;
-        let topic = TopicName::new(meta.stream.clone(), meta.topic.clone());
-        let count = partitions.get(&topic).copied().unwrap_or(1);
+        let known = topics
+            .iter()
+            .position(|(name, _)| name.topic() == meta.topic && name.stream() == meta.stream);
+        let topic = known.unwrap_or_else(|| {
+            let name = TopicName::new(meta.stream.clone(), meta.topic.clone());
+            let count = partitions.get(&name).copied().unwrap_or(1);
+            topics.push((name, count));
+            topics.len() - 1
+        });
+        let count = topics[topic].1;
         // An event without a key goes anywhere; its id spreads it evenly and the same way on every attempt.
         let partition =
             partition::of(meta.key.as_deref().unwrap_or_else(|| meta.id.as_bytes()), count);
-        let place = *places.entry((topic.clone(), partition)).or_insert_with(|| {
-            batches.push(Batch { topic, partition, events: Vec::new() });
+        let place = *places.entry((topic, partition)).or_insert_with(|| {
+            batches.push(Batch { topic: topics[topic].0.clone(), partition, events: Vec::new() });
             batches.len() - 1
         });
         batches[place].events.push(event);

@@ -10,7 +10,8 @@ use crate::{Clock, fault::Faults};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The most events read and published at a time, by each lane.
+    /// The most events read and published at a time, by each lane. A lane begins with fewer, reads more while there is
+    /// more, and fewer again where events are large.
     pub page_size: u64,
     /// How many lanes read and publish side by side, so that one reads while another publishes. Each part of the
     /// outbox belongs to one lane.
@@ -26,6 +27,10 @@ pub struct RelayConfig {
     pub max_backoff: Duration,
     /// How long a stop waits for the pages at hand.
     pub stop_timeout: Duration,
+    /// How long published events are kept, so that they can be published again for a broker that lost them.
+    pub replay_window: Duration,
+    /// How long a write-once id is remembered. The same id is a new event after that.
+    pub write_once_window: Duration,
     /// Who holds the lease, for operators to read. Unique for each relay.
     pub owner: String,
     /// The clock.
@@ -36,13 +41,15 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            page_size: 1000,
+            page_size: 4000,
             lanes: 2,
             lease: Duration::from_secs(10),
             min_tick: Duration::from_millis(20),
             max_tick: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
+            replay_window: Duration::from_hours(24),
+            write_once_window: Duration::from_hours(7 * 24),
             owner: format!("relay-{}-{}", std::process::id(), Uuid::now_v7().simple()),
             clock: Clock::system(),
             faults: Faults::default(),
@@ -62,6 +69,13 @@ impl RelayConfig {
     #[must_use]
     pub fn page_size(mut self, page_size: u64) -> Self {
         self.page_size = page_size.max(1);
+        self
+    }
+
+    /// Sets how long published events are kept.
+    #[must_use]
+    pub fn replay_window(mut self, window: Duration) -> Self {
+        self.replay_window = window;
         self
     }
 

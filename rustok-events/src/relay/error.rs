@@ -2,7 +2,11 @@
 
 use sea_orm::DbErr;
 
-use crate::{outbox::Unsupported, transport::TransportError};
+use crate::{
+    migration::SchemaError,
+    outbox::{ClusterTrouble, Unsupported},
+    transport::TransportError,
+};
 
 /// Why a relay stopped, or why [`Relay::drain`](super::Relay::drain) gave up.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +20,12 @@ pub enum RelayError {
     /// The database has no outbox.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// The tables do not fit this program.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The cursors do not belong to this cluster.
+    #[error("{0}")]
+    Cluster(ClusterTrouble),
     /// The broker did not take the events.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -30,6 +40,8 @@ impl RelayError {
         match self {
             Self::Database(_) => "database",
             Self::Unsupported(_) => "unsupported_database",
+            Self::Schema(error) => error.code(),
+            Self::Cluster(trouble) => trouble.code(),
             Self::Transport(error) => error.code(),
             Self::Crashed(_) => "crashed",
         }
@@ -39,7 +51,8 @@ impl RelayError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Database(error) => !crate::sql::is_missing_table(error),
-            Self::Unsupported(_) | Self::Crashed(_) => false,
+            Self::Unsupported(_) | Self::Cluster(_) | Self::Crashed(_) => false,
+            Self::Schema(error) => error.is_retryable(),
             Self::Transport(error) => error.is_retryable(),
         }
     }

@@ -9,7 +9,10 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{RelayConfig, RelayError, parking::Parking, sender::Sender};
+use super::{
+    RelayConfig, RelayError, complaints::Complaints, leases::Leases, pace::Pace, parking::Parking,
+    sender::Sender,
+};
 use crate::{
     backoff::Backoff,
     outbox::{
@@ -26,8 +29,9 @@ pub(super) struct Lane {
     sender: Sender,
     config: RelayConfig,
     leases: watch::Receiver<Vec<Lease>>,
+    complaints: Complaints,
     number: usize,
-    turn: usize,
+    pace: Pace,
     parking: Parking,
     parked: u64,
 }
@@ -50,11 +54,22 @@ impl Lane {
         db: DatabaseConnection,
         transport: Arc<dyn EventTransport>,
         config: RelayConfig,
-        leases: watch::Receiver<Vec<Lease>>,
+        leases: &Leases,
         number: usize,
     ) -> Self {
         let sender = Sender::new(transport, &config);
-        Self { db, sender, config, leases, number, turn: 0, parking: Parking::default(), parked: 0 }
+        let pace = Pace::new(config.page_size);
+        Self {
+            db,
+            sender,
+            config,
+            leases: leases.subscribe(),
+            complaints: leases.complaints(),
+            number,
+            pace,
+            parking: Parking::default(),
+            parked: 0,
+        }
     }
 
     /// Publishes as events are committed, until `token` is cancelled; the page at hand is finished first. Ends
@@ -66,6 +81,7 @@ impl Lane {
         while !token.is_cancelled() {
             match self.step().await {
                 Ok(Step::Published) => {
+                    self.complaints.clear(self.number);
                     backoff.reset();
                     tick = self.config.min_tick;
                     continue;
@@ -75,10 +91,12 @@ impl Lane {
                     tick = self.config.min_tick;
                 }
                 Ok(Step::Idle | Step::StandBy) => {
+                    self.complaints.clear(self.number);
                     backoff.reset();
                     tick = (tick * 2).min(self.config.max_tick);
                 }
                 Err(error) if error.is_retryable() => {
+                    self.complaints.note(self.number, error.code());
                     tick = backoff.next();
                     tracing::warn!(code = error.code(), %error, retry_in = ?tick, "relay step failed");
                     // A wake does not shorten this pause: the error would only come sooner.
@@ -128,10 +146,11 @@ impl Lane {
         }
         self.parking.refresh(&self.db, &leases).await?;
         let unparked = self.take_up_parked(&leases).await?;
-        self.turn = self.turn.wrapping_add(1);
         self.config.faults.database("relay.read.before").await?;
-        let pages = store.pages(&self.db, &leases, self.config.page_size, self.turn).await?;
+        let (limit, turn) = (self.pace.limit(), self.pace.turn());
+        let pages = store.pages(&self.db, &leases, limit, turn).await?;
         self.config.faults.database("relay.read.after").await?;
+        self.pace.read(&leases, &pages);
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });
         }

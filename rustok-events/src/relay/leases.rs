@@ -1,9 +1,10 @@
 //! The leases of one relay: taken, prolonged at a third of their length, given back.
 
+use chrono::{DateTime, Utc};
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
-use super::{RelayConfig, RelayError};
+use super::{RelayConfig, RelayError, complaints::Complaints};
 use crate::{
     backoff::Backoff,
     outbox::{Lease, OutboxStore, store},
@@ -14,16 +15,22 @@ pub(super) struct Leases {
     db: DatabaseConnection,
     config: RelayConfig,
     held: watch::Sender<Vec<Lease>>,
+    complaints: Complaints,
 }
 
 impl Leases {
     pub(super) fn new(db: DatabaseConnection, config: RelayConfig) -> Self {
-        Self { db, config, held: watch::Sender::new(Vec::new()) }
+        Self { db, config, held: watch::Sender::new(Vec::new()), complaints: Complaints::default() }
     }
 
     /// What is held, now and from now on.
     pub(super) fn subscribe(&self) -> watch::Receiver<Vec<Lease>> {
         self.held.subscribe()
+    }
+
+    /// Where lanes say what keeps them from publishing.
+    pub(super) fn complaints(&self) -> Complaints {
+        self.complaints.clone()
     }
 
     /// Prolongs what is held and takes what is free. Ends only with an error that waiting cannot mend.
@@ -36,7 +43,7 @@ impl Leases {
             match self.take(store).await {
                 Ok(()) => {
                     backoff.reset();
-                    self.config.clock.sleep(self.pause()).await;
+                    self.config.clock.sleep_until(self.renewal()).await;
                 }
                 Err(error) if error.is_retryable() => {
                     let pause = backoff.next();
@@ -54,7 +61,14 @@ impl Leases {
         let held = self.held.borrow().clone();
         self.config.faults.database("relay.lease.before").await?;
         let leases = store
-            .lease(&self.db, &self.config.owner, &held, &self.config.clock, self.config.lease)
+            .lease(
+                &self.db,
+                &self.config.owner,
+                self.complaints.code(),
+                &held,
+                &self.config.clock,
+                self.config.lease,
+            )
             .await?;
         self.config.faults.database("relay.lease.after").await?;
         for lost in held.iter().filter(|lease| !leases.iter().any(|new| new.is_same(lease))) {
@@ -64,10 +78,15 @@ impl Leases {
         Ok(())
     }
 
-    /// A third of the lease while something is held; a stand-by looks more often, to take over soon.
-    fn pause(&self) -> std::time::Duration {
+    /// When to look again: after a third of the lease while something is held, counted from the lease's beginning,
+    /// since time went by while the database answered; a stand-by looks more often, to take over soon.
+    fn renewal(&self) -> DateTime<Utc> {
         let third = self.config.lease / 3;
-        if self.held.borrow().is_empty() { third.min(self.config.max_tick) } else { third }
+        let first_end = self.held.borrow().iter().map(|lease| lease.until).min();
+        first_end.map_or_else(
+            || self.config.clock.now() + third.min(self.config.max_tick),
+            |until| until - third * 2,
+        )
     }
 
     /// Gives everything back. A failure to do so only makes the next relay wait for the leases' end.

@@ -10,10 +10,13 @@
 //! acknowledged every event of the page, and only under the lease the page was read with.
 
 mod batches;
+mod complaints;
 mod config;
 mod error;
+mod janitor;
 mod lane;
 mod leases;
+mod pace;
 mod parking;
 mod releaser;
 mod sender;
@@ -26,11 +29,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{config::RelayConfig, error::RelayError};
 use self::{
+    janitor::Janitor,
     lane::{Lane, Step},
     leases::Leases,
     releaser::Releaser,
 };
-use crate::{outbox::store, transport::EventTransport};
+use crate::{
+    backoff::Backoff,
+    migration,
+    outbox::{cluster, store},
+    transport::EventTransport,
+    trouble::{self, Trouble},
+};
 
 /// Takes committed events to a transport. A cheap handle; several relays on one outbox share the work, or stand by.
 #[derive(Clone)]
@@ -105,6 +115,22 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Deletes published events older than the replay window, and write-once ids older than theirs, in small batches;
+    /// returns how many events. A relay that [runs](Self::run) does so by itself every minute.
+    ///
+    /// Cancellation-safe: each batch is one statement.
+    ///
+    /// # Errors
+    /// The database's; what was deleted before stays deleted.
+    pub async fn clean_up(&self) -> Result<u64, RelayError> {
+        let Inner { db, config, .. } = &*self.inner;
+        Ok(Janitor::new(db.clone(), config.clone(), self.inner.leases().subscribe())
+            .clean()
+            .await?)
+    }
+}
+
 impl Inner {
     fn leases(&self) -> Leases {
         Leases::new(self.db.clone(), self.config.clone())
@@ -113,11 +139,37 @@ impl Inner {
     fn lanes(&self, leases: &Leases) -> impl Iterator<Item = Lane> {
         (0..self.config.lanes.max(1)).map(|number| {
             let (db, transport) = (self.db.clone(), Arc::clone(&self.transport));
-            Lane::new(db, transport, self.config.clone(), leases.subscribe(), number)
+            Lane::new(db, transport, self.config.clone(), leases, number)
         })
     }
 
+    /// Waits until the database can be asked, and refuses to work on tables that do not fit.
+    async fn check(&self) -> Result<(), RelayError> {
+        let mut backoff = Backoff::new(self.config.min_tick, self.config.max_backoff);
+        loop {
+            match self.check_once().await {
+                Err(error) if error.is_retryable() => {
+                    let pause = backoff.next();
+                    tracing::warn!(code = error.code(), %error, retry_in = ?pause, "the outbox cannot be looked at");
+                    tokio::time::sleep(pause).await;
+                }
+                checked => return checked,
+            }
+        }
+    }
+
+    async fn check_once(&self) -> Result<(), RelayError> {
+        store::of(&self.db)?;
+        migration::check(&self.db).await?;
+        match cluster::check(&self.db).await? {
+            Some(trouble) => Err(RelayError::Cluster(trouble)),
+            None => Ok(()),
+        }
+    }
+
     async fn run(&self, token: &CancellationToken) -> Result<(), RelayError> {
+        let Some(checked) = token.run_until_cancelled(self.check()).await else { return Ok(()) };
+        checked?;
         let leases = self.leases();
         let stop = token.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
@@ -126,6 +178,7 @@ impl Inner {
             lanes.spawn(lane.run(stop.clone()));
         }
         let releaser = Releaser::new(self.db.clone(), self.config.clone(), leases.subscribe());
+        let janitor = Janitor::new(self.db.clone(), self.config.clone(), leases.subscribe());
         let all_lanes = async {
             let mut result = Ok(());
             while let Some(joined) = lanes.join_next().await {
@@ -144,6 +197,7 @@ impl Inner {
         let result = tokio::select! {
             result = all_lanes => result,
             kept = leases.keep() => kept.map(|_| ()),
+            () = janitor.run() => Ok(()),
             released = releaser.run() => released.map(|_| ()),
             () = out_of_patience => Ok(()),
         };
@@ -154,12 +208,14 @@ impl Inner {
 
     async fn drain(&self, leases: &Leases) -> Result<DrainReport, RelayError> {
         let store = store::of(&self.db)?;
+        self.check_once().await?;
         let mark = store.mark(&self.db).await?;
         let published = store.backlog(&self.db, &mark).await?;
         let work = async {
             let mut lanes: Vec<Lane> = self.lanes(leases).collect();
             while !store.is_drained(&self.db, &mark).await? {
-                let steps = futures::future::try_join_all(lanes.iter_mut().map(Lane::step)).await?;
+                let steps = lanes.iter_mut().map(step_unless_in_the_way);
+                let steps = futures::future::try_join_all(steps).await?;
                 if !steps.contains(&Step::Published) {
                     tokio::time::sleep(self.config.min_tick).await;
                 }
@@ -174,6 +230,16 @@ impl Inner {
             result = work => result,
             kept = leases.keep() => kept.map(|_| DrainReport::default()),
         }
+    }
+}
+
+/// A step; two lanes whose transactions were in each other's way do theirs again.
+async fn step_unless_in_the_way(lane: &mut Lane) -> Result<Step, RelayError> {
+    match lane.step().await {
+        Err(RelayError::Database(error)) if trouble::of(&error) == Trouble::Conflict => {
+            Ok(Step::Fenced)
+        }
+        step => step,
     }
 }
 

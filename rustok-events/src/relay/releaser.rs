@@ -94,10 +94,10 @@ impl Releaser {
             }
         };
         let due = async {
-            if pause < Duration::from_secs(86_400) {
+            if pause < Duration::from_hours(24) {
                 self.config.clock.sleep(pause).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

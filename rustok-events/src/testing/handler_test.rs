@@ -152,7 +152,7 @@ impl<S: Send + Sync + 'static> HandlerTest<S> {
 fn delivery<E: DomainEvent>(tenant_id: Uuid, event: &E) -> Result<Delivered, TestError> {
     let circumstances = crate::outbox::Circumstances { tenant_id, ..Default::default() };
     let record = OutboxRecord::build(event, circumstances, Codec::Json, &crate::Clock::system())?;
-    let payload = EncodedPayload { codec: Codec::Json, bytes: record.payload.into() };
+    let payload = EncodedPayload { codec: Codec::Json, bytes: record.payload };
     Ok(Delivered { meta: record.meta, payload })
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn published<E: DomainEvent>(
             continue;
         }
         let codec = Codec::from_content_type(&record.meta.content_type).unwrap_or_default();
-        let payload = EncodedPayload { codec, bytes: record.payload.into() };
+        let payload = EncodedPayload { codec, bytes: record.payload };
         let event = E::decode_event(&record.meta.name, record.meta.version, &payload)?;
         envelopes.push(Envelope { event, meta: record.meta });
     }

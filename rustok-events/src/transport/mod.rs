@@ -93,6 +93,11 @@ pub enum StartFrom {
 ///
 /// Object-safe; every method is cancellation-safe in that a dropped call leaves the transport usable. A dropped
 /// [`publish`](Self::publish) may still be applied.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a transport",
+    label = "not a transport",
+    note = "pass one such as `IggyTransport::new(config).await?`, or implement `EventTransport` for `{Self}`"
+)]
 pub trait EventTransport: Send + Sync + 'static {
     /// Makes sure that the topics exist, and returns their partition counts in the order given.
     ///
@@ -247,6 +252,22 @@ pub enum TransportError {
         /// The offset that the next message will have.
         end: u64,
     },
+    /// The broker cannot read its own log from this offset on: it was damaged, as by a server that was killed between
+    /// two writes. Other partitions go on.
+    #[error(
+        "partition {partition} of `{topic}` cannot be read from offset {offset} on: {source}; mend the server's log, or \
+         republish what follows and move the group past it"
+    )]
+    LogDamaged {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// The first offset that cannot be read.
+        offset: u64,
+        /// What the broker said.
+        source: BoxError,
+    },
     /// The stream, topic or group is not there.
     #[error("`{0}` does not exist at the broker")]
     NotFound(String),
@@ -271,6 +292,7 @@ impl TransportError {
             Self::PartitionMismatch { .. } => "partition_mismatch",
             Self::LostOwnership { .. } => "ownership_lost",
             Self::LogLostTail { .. } => "log_lost_tail",
+            Self::LogDamaged { .. } => "log_damaged",
             Self::NotFound(_) => "not_found",
             Self::Config(_) => "config",
             Self::Closed => "closed",
@@ -280,6 +302,12 @@ impl TransportError {
 
     /// Whether the same call can succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::LostOwnership { .. } | Self::Broker(_))
+        matches!(
+            self,
+            Self::Unavailable(_)
+                | Self::LostOwnership { .. }
+                | Self::LogDamaged { .. }
+                | Self::Broker(_)
+        )
     }
 }

@@ -32,5 +32,5 @@ pub(crate) mod reexports {
 }
 
 pub use by_example::{on_renamed, Older, Renamed, Told};
-pub use shadowed::{handle, in_a_body, tell, Outcome, Shadowed, ShadowedV1, Uuid};
+pub use shadowed::{handle, in_a_body, known, partly, tell, Outcome, Shadowed, ShadowedV1, Uuid};
 pub use without_prelude::{bare, Bare};

@@ -124,6 +124,27 @@ where
     ::std::result::Result::Ok(())
 }
 
+/// Handles an event, with a state of which something is known.
+#[event_handler(group = "h", crate = events)]
+pub async fn known<S: Clone>(
+    _: &mut HandlerContext<'_, S>,
+    _: events::Envelope<Outcome>,
+) -> events::HandlerResult {
+    ::std::result::Result::Ok(())
+}
+
+/// Handles an event, with a state that is known in part.
+#[event_handler(group = "h", crate = events)]
+pub async fn partly<T, const N: usize>(
+    _: &mut HandlerContext<'_, [T; N]>,
+    _: Outcome,
+) -> events::HandlerResult
+where
+    T: Clone,
+{
+    ::std::result::Result::Ok(())
+}
+
 /// Handlers in the body of a function.
 #[must_use]
 pub fn in_a_body() -> impl EventHandler<u8> {

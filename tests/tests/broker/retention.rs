@@ -32,6 +32,16 @@ async fn size(client: &IggyClient) -> u64 {
     client.get_topic(&id(STREAM), &id(TOPIC)).await.unwrap().unwrap().size.as_bytes_u64()
 }
 
+/// Waits until all messages are gone, at most five seconds.
+async fn gone(client: &IggyClient) {
+    let empty = async {
+        while size(client).await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), empty).await.expect("they expire");
+}
+
 async fn both(check: impl AsyncFn(BrokerConfig)) {
     let folder = tempfile::tempdir().unwrap();
     for mut config in [BrokerConfig::in_memory(), BrokerConfig::at(folder.path())] {
@@ -52,9 +62,7 @@ async fn messages_expire_and_offsets_go_on() {
         let reader = Consumer::new(id("reader"));
         client.store_consumer_offset(&reader, &id(STREAM), &id(TOPIC), Some(0), 4).await.unwrap();
         assert_eq!(poll(&client, 0, PollingStrategy::first(), 99).await.len(), 10);
-        while size(&client).await > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        gone(&client).await;
         assert!(poll(&client, 0, PollingStrategy::first(), 99).await.is_empty());
         assert!(poll(&client, 0, PollingStrategy::next(), 99).await.is_empty());
         send(&client, 0, 10..12).await;
@@ -68,14 +76,13 @@ async fn messages_expire_and_offsets_go_on() {
             assert_eq!(found[0].header.offset, 10, "{strategy:?}");
             assert_eq!(numbers(&found), [10, 11]);
         }
+        gone(&client).await;
         client.shutdown().await.unwrap();
         broker.shutdown().await;
         if config.data_dir.is_some() {
             let broker = EmbeddedBroker::start(config).await.unwrap();
             let client = connect(broker.address()).await;
-            while size(&client).await > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            assert_eq!(size(&client).await, 0, "also after a restart");
             send(&client, 0, 12..13).await;
             let found = poll(&client, 0, PollingStrategy::first(), 99).await;
             assert_eq!(found[0].header.offset, 12, "also after a restart");

@@ -71,7 +71,7 @@ async fn consume(client: &IggyClient, count: usize) -> Duration {
 }
 
 async fn measure(name: &str, config: BrokerConfig) {
-    let broker = EmbeddedBroker::start(config).await.unwrap();
+    let broker = EmbeddedBroker::start(config.clone()).await.unwrap();
     let client = connect(broker.address()).await;
     provision(&client, PARTITIONS).await;
     let many = messages() / 1000 * 1000;
@@ -93,6 +93,16 @@ async fn measure(name: &str, config: BrokerConfig) {
     );
     client.shutdown().await.unwrap();
     broker.shutdown().await;
+    if config.data_dir.is_some() {
+        let start = Instant::now();
+        let broker = EmbeddedBroker::start(config).await.unwrap();
+        println!("{name}: start with {} MB of log {:?}", many * 576 / 1_000_000, start.elapsed());
+        let client = connect(broker.address()).await;
+        let first = poll(&client, 0, PollingStrategy::first(), 1).await;
+        assert_eq!(first[0].payload, bytes(512));
+        client.shutdown().await.unwrap();
+        broker.shutdown().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

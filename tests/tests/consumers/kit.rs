@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustok_events::{
     prelude::*,
-    testing::{HandlerTest, TestApp, TestError},
+    testing::{Faults, HandlerTest, TestApp, TestError},
 };
+use rustok_events_tests as support;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::domain::{ALWAYS, App, Done, Step, TENANT, call_out, step, walk};
@@ -77,12 +78,12 @@ async fn settle_waits_for_chains_and_the_clock_moves_retries() -> Result<(), Tes
 async fn a_delayed_event_waits_for_the_clock() -> Result<(), TestError> {
     let app = TestApp::builder().handler(echo).start().await?;
     let txn = app.db().begin().await?;
-    let at = app.clock().now() + Duration::from_secs(60);
+    let at = app.clock().now() + Duration::from_mins(1);
     app.bus().event(step("a", 1)).tenant(TENANT).at(at).publish_in_tx(&txn).await?;
     app.bus().commit(txn).await?;
     app.settle().await?;
     assert_eq!(app.handled("echo", "echo").await?, 0);
-    app.clock().advance(Duration::from_secs(60));
+    app.clock().advance(Duration::from_mins(1));
     app.settle().await?;
     assert_eq!(app.handled("echo", "echo").await?, 1);
     Ok(())
@@ -138,6 +139,40 @@ async fn a_runtime_that_stops_by_itself_is_named() -> Result<(), TestError> {
     Ok(())
 }
 
+/// What crashes comes back, and every promise holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_survives_what_a_seed_does_to_it() -> Result<(), TestError> {
+    let mut met = 0;
+    for seed in 0..10 {
+        let faults = Faults::seeded(seed);
+        let app = TestApp::builder()
+            .state(App::default())
+            .handler(walk)
+            .prepare(make_ledger)
+            .faults(faults.clone())
+            .start()
+            .await?;
+        for number in 0..20 {
+            app.publish(TENANT, step(["a", "b"][number % 2], i64::try_from(number).unwrap()))
+                .await?;
+        }
+        let settled = app.settle().await;
+        assert!(settled.is_ok(), "seed {seed}: {settled:?}, {:?}", faults.met());
+        let rows: Vec<(String, i64)> =
+            support::rows(app.db(), "SELECT event_key, number FROM ledger ORDER BY id").await;
+        for (key, expected) in [("a", 0), ("b", 1)] {
+            let numbers: Vec<i64> =
+                rows.iter().filter(|(k, _)| k == key).map(|(_, number)| *number).collect();
+            let expected: Vec<i64> = (0..10).map(|number| number * 2 + expected).collect();
+            assert_eq!(numbers, expected, "seed {seed}, {:?}", faults.met());
+        }
+        assert_eq!(app.published::<Done>().await?.len(), 20, "seed {seed}");
+        met += faults.met().len();
+    }
+    assert!(met > 10, "only {met} faults were met");
+    Ok(())
+}
+
 #[tokio::test]
 async fn handlers_without_an_inbox_are_counted_too() -> Result<(), TestError> {
     let app = TestApp::builder().state(App::default()).handler(call_out).start().await?;
@@ -160,7 +195,7 @@ async fn one_handler_is_tested_without_a_broker() -> Result<(), TestError> {
     assert_eq!(published.len(), 1);
     assert_eq!(published[0].event, Done { key: "a".to_owned(), number: 2 });
     let then = test.when(TENANT, step("a", 3)).await?;
-    assert_eq!(then.failure().map(|failure| failure.code()), Some("handler_error"));
+    assert_eq!(then.failure().map(rustok_events::handler::Failure::code), Some("handler_error"));
     assert!(then.published::<Done>().await?.is_empty(), "rolled back");
     let wrong = test.when(TENANT, Done { key: "a".to_owned(), number: 1 }).await.unwrap_err();
     assert!(matches!(wrong, TestError::WrongEvent { .. }), "{wrong}");

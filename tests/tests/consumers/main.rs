@@ -1,5 +1,11 @@
 //! The consumer runtime, its dead letters and the test kit, on every database.
 
+#![allow(clippy::field_reassign_with_default, reason = "a configuration is set field by field")]
+
+mod around;
 mod domain;
 mod failing;
+mod inbox;
 mod kit;
+mod letters;
+mod unreadable;

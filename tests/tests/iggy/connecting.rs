@@ -7,7 +7,7 @@ use crate::broker::{Broker, provision};
 
 pub(crate) async fn a_wrong_password_is_named_and_not_shown(broker: Broker) {
     let mut config = broker.config();
-    config.remote.password = "swordfish".to_owned();
+    "swordfish".clone_into(&mut config.remote.password);
     let refused = IggyTransport::new(config.clone()).await.unwrap_err();
     assert!(
         matches!(&refused, TransportError::Unauthenticated { username, .. } if username == "iggy"),
@@ -33,7 +33,7 @@ async fn a_personal_access_token_lets_in() {
     let expiry = PersonalAccessTokenExpiry::NeverExpire;
     let token = client.create_personal_access_token(&name, expiry).await.unwrap().token;
     let mut config = broker.config();
-    config.remote.password = "not the password".to_owned();
+    "not the password".clone_into(&mut config.remote.password);
     config.remote.personal_access_token = Some(token);
     let transport = IggyTransport::new(config).await.unwrap();
     provision(&transport, &broker.topic("orders"), 1).await;

@@ -120,6 +120,42 @@ async fn an_offset_refused_to_a_former_owner_is_lost_ownership() {
     }
 }
 
+/// A server killed between two writes may not be able to read its own log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_is_named_with_its_place() {
+    let (broker, proxy, transport) = behind_a_proxy().await;
+    let topic = broker.topic("orders");
+    publish(&transport, &topic, 0, 0..4).await;
+    let mut member = join(&transport, "readers", &topic).await;
+    take(&mut *member, 2).await;
+    proxy.once(POLL, Fate::Deny(IggyError::InvalidOffset(0).as_code()));
+    let damaged = member.next(2).await.unwrap_err();
+    assert!(
+        matches!(&damaged, TransportError::LogDamaged { partition: 0, offset: 2, .. }),
+        "{damaged:?}"
+    );
+    assert_eq!(damaged.code(), "log_damaged");
+    // Should it be mended, it goes on there.
+    assert_eq!(take(&mut *member, 2).await.iter().map(number).collect::<Vec<_>>(), [2, 3]);
+}
+
+/// A lag that cannot be asked for is not a lag of zero.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_lag_is_not_zero() {
+    let (broker, proxy, transport) = behind_a_proxy().await;
+    let topic = broker.topic("orders");
+    publish(&transport, &topic, 0, 0..4).await;
+    let _member = join(&transport, "readers", &topic).await;
+    let lag = || async {
+        let topics = transport.health().await.topics.unwrap();
+        (topics[0].groups[0].partitions[0].lag, topics[0].groups[0].lag())
+    };
+    assert_eq!(lag().await, (Some(4), Some(4)));
+    let unreadable = Fate::Deny(IggyError::CannotReadFile.as_code());
+    proxy.decide(move |code| if code == GET_OFFSET { unreadable } else { Fate::Answer });
+    assert_eq!(lag().await, (None, None));
+}
+
 /// A broker that no longer answers is away, also while nothing is asked of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_noticed_while_idle() {

@@ -17,7 +17,7 @@ use crate::{
 
 const PARTS: usize = 64;
 /// The most events read of a part at a time.
-const PAGE: i64 = 256;
+const PAGE: i64 = 1000;
 
 const TABLES: &str = "
     CREATE TABLE events (

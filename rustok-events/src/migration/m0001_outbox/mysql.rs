@@ -19,7 +19,8 @@ pub(super) const TABLES: &[&str] = &[
         occurred_at BIGINT NOT NULL,
         content_type VARCHAR(255) NOT NULL,
         headers LONGTEXT NOT NULL,
-        payload LONGBLOB NOT NULL
+        payload LONGBLOB NOT NULL,
+        created_at BIGINT NOT NULL DEFAULT (CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED))
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_pending (
         part BIGINT NOT NULL,
@@ -45,7 +46,8 @@ pub(super) const TABLES: &[&str] = &[
              UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7) b",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_relay (
         owner VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
-        alive_until BIGINT NOT NULL
+        alive_until BIGINT NOT NULL,
+        trouble VARCHAR(64) NOT NULL DEFAULT ''
     ) ENGINE = InnoDB",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
         id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -96,7 +98,7 @@ pub(super) const TABLES: &[&str] = &[
         name VARCHAR(255) NOT NULL PRIMARY KEY,
         value VARCHAR(255) NOT NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "INSERT IGNORE INTO rustok_outbox_meta (name, value) VALUES ('release', '')",
+    "INSERT IGNORE INTO rustok_outbox_meta (name, value) VALUES ('release', ''), ('version', '1')",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name VARCHAR(255) NOT NULL,
         handler VARCHAR(255) NOT NULL,

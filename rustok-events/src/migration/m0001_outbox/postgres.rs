@@ -21,7 +21,8 @@ pub(super) const TABLES: &[&str] = &[
         occurred_at bigint NOT NULL,
         content_type text NOT NULL,
         headers text NOT NULL,
-        payload bytea NOT NULL
+        payload bytea NOT NULL,
+        created_at bigint NOT NULL DEFAULT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint
     )",
     "CREATE INDEX IF NOT EXISTS rustok_outbox_part_txid_id ON rustok_outbox (part, txid, id)",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_once (
@@ -44,7 +45,8 @@ pub(super) const TABLES: &[&str] = &[
      SELECT part, '3:3:' FROM generate_series(0, 63) part ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_relay (
         owner text NOT NULL PRIMARY KEY,
-        alive_until bigint NOT NULL
+        alive_until bigint NOT NULL,
+        trouble text NOT NULL DEFAULT ''
     ) WITH (fillfactor = 50)",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -96,7 +98,10 @@ pub(super) const TABLES: &[&str] = &[
         name text NOT NULL PRIMARY KEY,
         value text NOT NULL
     )",
-    "INSERT INTO rustok_outbox_meta (name, value) VALUES ('release', '') ON CONFLICT DO NOTHING",
+    // The transactions that cursors speak of are those of this cluster.
+    "INSERT INTO rustok_outbox_meta (name, value)
+     SELECT 'cluster', system_identifier::text FROM pg_control_system()
+      UNION ALL VALUES ('release', ''), ('version', '1') ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name text NOT NULL,
         handler text NOT NULL,

@@ -19,7 +19,8 @@ pub(super) const TABLES: &[&str] = &[
         occurred_at INTEGER NOT NULL,
         content_type TEXT NOT NULL,
         headers TEXT NOT NULL,
-        payload BLOB NOT NULL
+        payload BLOB NOT NULL,
+        created_at INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
     )",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_once (
         event_id BLOB NOT NULL PRIMARY KEY,
@@ -36,7 +37,8 @@ pub(super) const TABLES: &[&str] = &[
     "INSERT INTO rustok_outbox_cursor (part) VALUES (0) ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_relay (
         owner TEXT NOT NULL PRIMARY KEY,
-        alive_until INTEGER NOT NULL
+        alive_until INTEGER NOT NULL,
+        trouble TEXT NOT NULL DEFAULT ''
     ) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_delayed (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -88,7 +90,7 @@ pub(super) const TABLES: &[&str] = &[
         name TEXT NOT NULL PRIMARY KEY,
         value TEXT NOT NULL
     )",
-    "INSERT INTO rustok_outbox_meta (name, value) VALUES ('release', '') ON CONFLICT DO NOTHING",
+    "INSERT INTO rustok_outbox_meta (name, value) VALUES ('release', ''), ('version', '1') ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_inbox (
         group_name TEXT NOT NULL,
         handler TEXT NOT NULL,

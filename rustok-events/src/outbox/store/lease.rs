@@ -43,6 +43,7 @@ struct Row {
 pub(super) async fn renew(
     db: &DatabaseConnection,
     owner: &str,
+    trouble: &str,
     held: &[Lease],
     clock: &Clock,
     duration: Duration,
@@ -52,7 +53,7 @@ pub(super) async fn renew(
     let txn = sql::begin_write(db).await?;
     let now = sql::now(&txn, clock).await?;
     let lease_until = now + i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    let relays = count_relays(&txn, owner, now, lease_until).await?;
+    let relays = count_relays(&txn, owner, trouble, now, lease_until).await?;
     let rows = available(&txn, owner, now).await?;
     let share = parts(&txn).await?.div_ceil(relays);
     let is_held = |row: &&Row| {
@@ -95,25 +96,27 @@ pub(super) async fn release(
     txn.commit().await
 }
 
-/// Makes known that `owner` is alive, forgets who is not, and counts who is.
+/// Makes known that `owner` is alive and what keeps it from publishing, forgets who is not alive, and counts who is.
 async fn count_relays(
     txn: &DatabaseTransaction,
     owner: &str,
+    trouble: &str,
     now: i64,
     alive_until: i64,
 ) -> Result<usize, DbErr> {
     let backend = txn.get_database_backend();
     let sql = match backend {
         DbBackend::MySql => {
-            "INSERT INTO rustok_outbox_relay (owner, alive_until) VALUES (?, ?)
-             ON DUPLICATE KEY UPDATE alive_until = VALUES(alive_until)"
+            "INSERT INTO rustok_outbox_relay (owner, alive_until, trouble) VALUES (?, ?, ?)
+             ON DUPLICATE KEY UPDATE alive_until = VALUES(alive_until), trouble = VALUES(trouble)"
         }
         _ => {
-            "INSERT INTO rustok_outbox_relay (owner, alive_until) VALUES (?, ?)
-             ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until"
+            "INSERT INTO rustok_outbox_relay (owner, alive_until, trouble) VALUES (?, ?, ?)
+             ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until, trouble = excluded.trouble"
         }
     };
-    txn.execute_raw(statement(backend, sql, [owner.into(), alive_until.into()])).await?;
+    let values = [owner.into(), alive_until.into(), trouble.into()];
+    txn.execute_raw(statement(backend, sql, values)).await?;
     let sql = "SELECT owner, alive_until FROM rustok_outbox_relay";
     let mut alive = 0;
     let mut dead: Vec<Value> = Vec::new();

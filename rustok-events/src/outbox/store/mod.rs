@@ -40,16 +40,17 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
     ) -> Result<(), PublishError>;
 
     /// Prolongs what `owner` holds, takes its fair share of what is free, gives back what is more than that, and
-    /// returns what it holds now.
+    /// returns what it holds now. `trouble` is the code of what keeps it from publishing, for operators.
     async fn lease(
         &self,
         db: &DatabaseConnection,
         owner: &str,
+        trouble: &str,
         held: &[Lease],
         clock: &Clock,
         duration: Duration,
     ) -> Result<Vec<Lease>, DbErr> {
-        lease::renew(db, owner, held, clock, duration).await
+        lease::renew(db, owner, trouble, held, clock, duration).await
     }
 
     /// Gives leases back, so that others need not wait for their end.

@@ -49,17 +49,12 @@ impl OutboxStore for MySqlStore {
             for record in chunk {
                 values.extend(row::values(record)?);
             }
-            txn.execute_raw(sql(&insert, values)).await?;
             // The ids of one insert of a known number of rows are consecutive, in every auto-increment lock mode;
-            // this is the first of them.
-            let select = "SELECT CAST(LAST_INSERT_ID() AS SIGNED) AS first_id,
-                                 CAST(@@auto_increment_increment AS SIGNED) AS step";
-            let ids = txn
-                .query_one_raw(sql(select, []))
-                .await?
-                .ok_or_else(|| DbErr::RecordNotFound("LAST_INSERT_ID has no row".to_owned()))?;
-            let (first, step): (i64, i64) =
-                (ids.try_get("", "first_id")?, ids.try_get("", "step")?);
+            // the answer names the first of them.
+            let first = txn.execute_raw(sql(&insert, values)).await?.last_insert_id();
+            let first = i64::try_from(first)
+                .map_err(|_| DbErr::Type(format!("{first} is out of range")))?;
+            let step = if chunk.len() == 1 { 1 } else { auto_increment_step(txn).await? };
             let insert = format!(
                 "INSERT INTO rustok_outbox_pending (id, part) VALUES {}",
                 value_rows(chunk.len(), 2)
@@ -91,7 +86,7 @@ impl OutboxStore for MySqlStore {
         let each = i64::try_from((limit / mine.len()).max(1)).unwrap_or(i64::MAX);
         let one = "(SELECT part, id FROM rustok_outbox_pending WHERE part = ? ORDER BY id LIMIT ?)";
         let select = format!(
-            "SELECT p.part AS part, o.id, {COLUMNS}
+            "SELECT o.id, {COLUMNS}, p.part
                FROM ({}) p JOIN rustok_outbox o ON o.id = p.id",
             vec![one; mine.len()].join(" UNION ALL ")
         );
@@ -99,7 +94,7 @@ impl OutboxStore for MySqlStore {
         let rows = db.query_all_raw(sql(&select, values)).await?;
         let mut pages: BTreeMap<i64, Page> = BTreeMap::new();
         for row in &rows {
-            let part: i64 = row.try_get("", "part")?;
+            let part: i64 = row.try_get_by_index(row::AFTER)?;
             let Some(lease) = mine.iter().find(|lease| lease.part == part) else { continue };
             let page = pages.entry(part).or_insert_with(|| Page {
                 lease: (*lease).clone(),
@@ -160,6 +155,16 @@ impl OutboxStore for MySqlStore {
                         FROM (SELECT 1 FROM rustok_outbox_pending WHERE id <= ? LIMIT 1) waiting";
         Ok(super::count(db, sql(select, [(*end).into()])).await? == 0)
     }
+}
+
+/// How far apart the ids of one insert are.
+async fn auto_increment_step(txn: &DatabaseTransaction) -> Result<i64, DbErr> {
+    let select = "SELECT CAST(@@auto_increment_increment AS SIGNED) AS step";
+    let row = txn
+        .query_one_raw(sql(select, []))
+        .await?
+        .ok_or_else(|| DbErr::RecordNotFound("auto_increment_increment".to_owned()))?;
+    row.try_get("", "step")
 }
 
 /// The leased parts that have something pending.

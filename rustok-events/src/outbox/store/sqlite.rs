@@ -60,7 +60,7 @@ impl OutboxStore for SqliteStore {
     ) -> Result<Vec<Page>, DbErr> {
         let Some(lease) = leases.first() else { return Ok(Vec::new()) };
         let select = format!(
-            "SELECT c.last_id AS cursor_id, o.id, {COLUMNS}
+            "SELECT o.id, {COLUMNS}, c.last_id
            FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id
           WHERE c.part = ? AND c.epoch = ? ORDER BY o.id LIMIT ?"
         );
@@ -68,7 +68,7 @@ impl OutboxStore for SqliteStore {
         let rows =
             db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), limit.into()])).await?;
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
-        let after: i64 = first.try_get("", "cursor_id")?;
+        let after: i64 = first.try_get_by_index(row::AFTER)?;
         let events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
         let to = events.last().map_or(after, |event| event.id);
         Ok(vec![Page { lease: lease.clone(), events, cursor: Cursor::Sequence { after, to } }])

@@ -7,14 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Counts, SETTLE_TIMEOUT, TestApp,
+    life::Life,
     observed::{Observed, Traffic},
 };
 use crate::{
-    Clock, ConsumerConfig, EventRuntime, EventTransport, RelayConfig,
+    Clock, ConsumerConfig, RelayConfig, TransactionalEventBus,
     consumer::middleware::Middleware,
+    fault::Faults,
     handler::{Erased, ErasedHandler, EventHandler},
     iggy::{EmbeddedConfig, IggyConfig, IggyTransport},
-    testing::{TestError, home::Home},
+    testing::{FaultyTransport, TestError, home::Home},
 };
 
 type Prepare = Box<
@@ -33,6 +35,7 @@ pub struct TestAppBuilder<S> {
     relay: RelayConfig,
     consumers: ConsumerConfig,
     settle_timeout: Duration,
+    faults: Faults,
 }
 
 enum Place {
@@ -54,6 +57,7 @@ impl TestAppBuilder<()> {
             relay: RelayConfig::default(),
             consumers,
             settle_timeout: SETTLE_TIMEOUT,
+            faults: Faults::none(),
         }
     }
 
@@ -68,6 +72,7 @@ impl TestAppBuilder<()> {
             relay: self.relay,
             consumers: self.consumers,
             settle_timeout: self.settle_timeout,
+            faults: self.faults,
         }
     }
 }
@@ -122,6 +127,15 @@ impl<S: Send + Sync + 'static> TestAppBuilder<S> {
         self
     }
 
+    /// Sets what goes wrong, in the relay, in the consumers and at the broker: `Faults::seeded(seed)`, or named points.
+    ///
+    /// What crashes comes back after its leases have ended: the clock is moved by two minutes then. A pause takes a
+    /// tenth of a second of real time.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults.pause(Duration::from_millis(100));
+        self
+    }
+
     /// Sets how long [`TestApp::settle`] waits.
     pub fn settle_timeout(mut self, timeout: Duration) -> Self {
         self.settle_timeout = timeout;
@@ -153,19 +167,24 @@ impl<S: Send + Sync + 'static> TestAppBuilder<S> {
         let specs = self.handlers.iter().map(|handler| handler.spec()).collect();
         let mut consumers = self.consumers;
         consumers.clock = clock.clone();
-        let observed = Observed { inner: transport.clone(), traffic: traffic.clone() };
-        let observed: Arc<dyn EventTransport> = Arc::new(observed);
-        let mut runtime = EventRuntime::from_parts(home.db.clone(), self.state, self.handlers)
-            .transport(observed)
-            .relay(self.relay.clock(clock.clone()))
-            .consumers(consumers)
-            .middleware(counts.clone());
-        for middleware in self.middleware {
-            runtime = runtime.middleware(middleware);
-        }
-        let runtime = runtime.build()?;
-        let (bus, token) = (runtime.bus(), CancellationToken::new());
-        let running = tokio::spawn(runtime.run(token.clone()));
+        let bus =
+            TransactionalEventBus::new().with_codec(consumers.codec).with_clock(clock.clone());
+        let broken = FaultyTransport::new(transport.clone(), self.faults.clone());
+        let life = Life {
+            db: home.db.clone(),
+            state: self.state,
+            handlers: self.handlers,
+            middleware: std::iter::once(Arc::new(counts.clone()) as Arc<dyn Middleware>)
+                .chain(self.middleware)
+                .collect(),
+            transport: Arc::new(Observed { inner: broken, traffic: traffic.clone() }),
+            relay: self.relay.clock(clock.clone()),
+            consumers,
+            faults: self.faults,
+        };
+        let token = CancellationToken::new();
+        let first = life.begin()?;
+        let running = tokio::spawn(life.run(first, token.clone()));
         Ok(TestApp {
             home,
             clock,

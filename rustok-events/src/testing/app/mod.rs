@@ -2,6 +2,7 @@
 
 mod builder;
 mod flight;
+mod life;
 mod observed;
 
 use std::{

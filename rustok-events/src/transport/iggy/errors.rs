@@ -51,6 +51,24 @@ pub(super) fn is_lost_ownership(error: &IggyError) -> bool {
     matches!(error, IggyError::NotResolvedConsumer(_) | IggyError::ConsumerGroupMemberNotFound(..))
 }
 
+/// Whether the broker says of its own log that it is damaged, in answer to a poll.
+///
+/// Server 0.8.0, killed between the write of a message and that of its index entry, gives the message's offset once
+/// more after the restart, and refuses to read from there on.
+pub(super) fn is_damage(error: &IggyError) -> bool {
+    matches!(
+        error,
+        IggyError::InvalidOffset(_)
+            | IggyError::InvalidMessageChecksum(..)
+            | IggyError::InvalidBatchChecksum(..)
+            | IggyError::InvalidIndexesByteSize(_)
+            | IggyError::InvalidIndexesCount(..)
+            | IggyError::CannotReadMessage
+            | IggyError::CannotReadMessagePayload
+            | IggyError::CannotReadIndexPosition
+    )
+}
+
 /// Any error, as the seam has it. `what` names what was asked for, `username` who asked.
 pub(super) fn map(error: IggyError, what: &str, username: &str) -> TransportError {
     if is_lost(&error) {

@@ -27,6 +27,7 @@ mod producer;
 mod provision;
 mod reader;
 mod replay;
+mod seam;
 mod seat;
 mod signal;
 mod subscription;

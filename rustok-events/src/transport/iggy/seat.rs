@@ -142,6 +142,12 @@ impl Seat {
         );
         match self.connection.raw(self.connection.request_timeout(), &what, polled).await? {
             Ok(polled) => Ok(polled),
+            Err(error) if errors::is_damage(&error) => Err(TransportError::LogDamaged {
+                topic: self.topic.clone(),
+                partition,
+                offset: strategy.value,
+                source: error.to_string().into(),
+            }),
             // No longer a member: the broker took the connection for dead. A new membership mends it.
             Err(error) if errors::is_lost_ownership(&error) => {
                 self.connection.lost().cancel();

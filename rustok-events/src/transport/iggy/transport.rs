@@ -20,14 +20,9 @@ use super::{
     reader::{Reader, Tail},
     replay::ReplayBuilder,
     seat::Seat,
-    signal,
-    subscription::Member,
     watch::Watcher,
 };
-use crate::transport::{
-    BoxFuture, EventTransport, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec,
-    TransportError,
-};
+use crate::transport::{TopicName, TransportError};
 
 /// Apache Iggy as a transport, remote or embedded. Clones are cheap and share their connections.
 ///
@@ -43,17 +38,17 @@ use crate::transport::{
 /// ```
 #[derive(Clone)]
 pub struct IggyTransport {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: IggyConfig,
+pub(super) struct Inner {
+    pub(super) config: IggyConfig,
     endpoint: Arc<Endpoint>,
     /// The broker's name within this process.
-    broker: Arc<str>,
+    pub(super) broker: Arc<str>,
     /// Provisions, watches topics, answers questions.
     control: Arc<Link>,
-    publishers: Publishers,
+    pub(super) publishers: Publishers,
     watchers: Mutex<HashMap<TopicName, Weak<Watcher>>>,
     /// The topics that were provisioned or consumed through this transport.
     topics: Mutex<BTreeSet<TopicName>>,
@@ -255,7 +250,7 @@ impl IggyTransport {
         topics.iter().cloned().collect()
     }
 
-    fn remember(&self, topic: &TopicName) {
+    pub(super) fn remember(&self, topic: &TopicName) {
         let mut topics = self.inner.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if !topics.contains(topic) {
             topics.insert(topic.clone());
@@ -281,21 +276,21 @@ impl IggyTransport {
         Ok((Tail::new(reader, partition, self.watcher(topic)), count))
     }
 
-    fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.inner.control.is_closed()
     }
 
-    async fn control(&self) -> Result<Arc<Connection>, TransportError> {
+    pub(super) async fn control(&self) -> Result<Arc<Connection>, TransportError> {
         self.inner.control.get(self.inner.endpoint.timing.request_timeout).await
     }
 
     /// A connection for somebody's own use.
-    async fn connection(&self) -> Result<Connection, TransportError> {
+    pub(super) async fn connection(&self) -> Result<Connection, TransportError> {
         let endpoint = &self.inner.endpoint;
         Connection::open(endpoint, 0, endpoint.member_check()).await
     }
 
-    fn watcher(&self, topic: &TopicName) -> Arc<Watcher> {
+    pub(super) fn watcher(&self, topic: &TopicName) -> Arc<Watcher> {
         let inner = &self.inner;
         let mut watchers = inner.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watcher) = watchers.get(topic).and_then(Weak::upgrade) {
@@ -323,65 +318,6 @@ fn check(config: &IggyConfig) -> Result<(), TransportError> {
         return wrong("`embedded.username` is empty");
     }
     Ok(())
-}
-
-impl EventTransport for IggyTransport {
-    fn provision<'a>(
-        &'a self,
-        topics: &'a [TopicSpec],
-    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
-        Box::pin(async move {
-            let connection = self.control().await?;
-            let Inner { config, .. } = &*self.inner;
-            let mut counts = Vec::with_capacity(topics.len());
-            for spec in topics {
-                let made = provision::topic(&connection, spec, &config.topology, &config.retention);
-                counts.push(made.await?);
-                self.remember(&spec.name);
-            }
-            Ok(counts)
-        })
-    }
-
-    fn publish<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        partition: u32,
-        messages: Vec<OutgoingMessage>,
-    ) -> BoxFuture<'a, Result<(), TransportError>> {
-        Box::pin(async move {
-            let published = self.inner.publishers.publish(topic, partition, messages).await;
-            // Also after an error: a part may be stored.
-            signal::published(&self.inner.broker, topic, partition);
-            published
-        })
-    }
-
-    fn subscribe<'a>(
-        &'a self,
-        group: &'a str,
-        topic: &'a TopicName,
-        start: StartFrom,
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
-        Box::pin(async move {
-            if self.is_closed() {
-                return Err(TransportError::Closed);
-            }
-            let connection = self.connection().await?;
-            let watcher = self.watcher(topic);
-            let member = Member::join(connection, watcher, group, topic, start).await?;
-            self.remember(topic);
-            Ok(Box::new(member) as Box<dyn Subscription>)
-        })
-    }
-
-    fn is_connected(&self) -> bool {
-        self.is_connected()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
-        Box::pin(self.shutdown())
-    }
 }
 
 impl fmt::Debug for IggyTransport {

@@ -1,5 +1,5 @@
 use rustok_events::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 #[derive(Serialize, DomainEvent)]
 #[domain_event(stream = "commerce", topic = "orders", partition_key = none)]

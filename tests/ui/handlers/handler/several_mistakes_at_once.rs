@@ -8,8 +8,8 @@ struct Placed {
 }
 
 /// Makes an order findable.
-#[event_handler(groop = "search", retry(attempts = 0, max = "30"))]
-pub async fn index_order(ctx: &HandlerContext<'_, ()>, event: &Placed) -> HandlerResult {
+#[event_handler(groop = "search", retry(max = "30"))]
+pub async fn index_order(ctx: &HandlerContext<'_, ()>, event: Placed) -> HandlerResult {
     let _ = (ctx, event);
     Ok(())
 }

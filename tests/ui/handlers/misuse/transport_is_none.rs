@@ -1,4 +1,3 @@
-use rustok_events::prelude::*;
 use rustok_events::EventRuntime;
 
 fn build(db: sea_orm::DatabaseConnection, transport: String) {

@@ -181,3 +181,104 @@ fn frame_len(frames: &[u8], start: usize) -> Option<usize> {
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use iggy_binary_protocol::{
+        WireIdentifier,
+        primitives::partitioning::WirePartitioning,
+        requests::messages::{RawMessage, SendMessagesEncoder},
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(payloads: &[Vec<u8>]) -> BytesMut {
+        let messages: Vec<RawMessage<'_>> = payloads
+            .iter()
+            .map(|payload| RawMessage { id: 0, origin_timestamp: 1, headers: None, payload })
+            .collect();
+        let (stream, topic) = (WireIdentifier::numeric(1), WireIdentifier::numeric(2));
+        let mut body = BytesMut::new();
+        let place = WirePartitioning::PartitionId(3);
+        SendMessagesEncoder::encode(&mut body, &stream, &topic, &place, &messages);
+        body
+    }
+
+    /// The offsets of messages on the wire, each of which is whole and sums up.
+    fn offsets(frames: &[u8]) -> Vec<u64> {
+        let (mut at, mut offsets) = (0, Vec::new());
+        while let Some(len) = frame_len(frames, at) {
+            let frame = &frames[at..at + len];
+            let number = |at: usize| u64::from_le_bytes(frame[at..at + 8].try_into().unwrap());
+            assert_eq!(number(0), XxHash3_64::oneshot(&frame[8..]));
+            assert!(frame[MSG_ID_OFFSET..MSG_ID_OFFSET + 16].iter().any(|byte| *byte != 0));
+            offsets.push(number(MSG_OFFSET_OFFSET));
+            at += len;
+        }
+        assert_eq!(at, frames.len());
+        offsets
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let length = body.len();
+            if let Ok((_, batch)) = Batch::decode(body.as_slice().into()) {
+                prop_assert!(batch.len() < length);
+            }
+        }
+
+        #[test]
+        fn a_damaged_send_is_decoded_or_refused(
+            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 1..6),
+            at in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let whole = encoded(&payloads);
+            let mut damaged = whole.clone();
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+            if let Ok((header, batch)) = Batch::decode(damaged) {
+                prop_assert!(batch.len() < whole.len());
+                let records = batch.stamp(0, 1);
+                let count: usize = records.iter().map(|record| offsets(&record.frames).len()).sum();
+                prop_assert_eq!(count, header.messages_count as usize);
+            }
+            let cut = cut.index(whole.len());
+            prop_assert!(Batch::decode(whole[..cut].into()).is_err());
+        }
+
+        #[test]
+        fn what_is_cut_from_records_is_what_was_asked_for(
+            sizes in proptest::collection::vec(1_usize..40_000, 1..30),
+            base in 0_u64..1000,
+            from in any::<proptest::sample::Index>(),
+            count in 1_u32..40,
+            bytes in 1_usize..200_000,
+        ) {
+            let payloads: Vec<Vec<u8>> = sizes.iter().map(|size| vec![7; *size]).collect();
+            let (_, batch) = Batch::decode(encoded(&payloads)).unwrap();
+            let records = batch.stamp(base, 5);
+            let mut next = base;
+            for record in &records {
+                prop_assert_eq!(record.base, next);
+                prop_assert_eq!(offsets(&record.frames), (next..record.end()).collect::<Vec<_>>());
+                next = record.end();
+            }
+            prop_assert_eq!(next, base + sizes.len() as u64);
+
+            let record = &records[from.index(records.len())];
+            let from = record.base + from.index(record.count as usize) as u64;
+            let (part, taken) = record.cut(from, count, bytes);
+            let found = offsets(&part);
+            prop_assert_eq!(found.len(), taken as usize);
+            prop_assert!(taken >= 1 && taken <= count);
+            prop_assert!(part.len() <= bytes || taken == 1);
+            prop_assert_eq!(found, (from..from + u64::from(taken)).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Whether the cursors belong to this database cluster. PostgreSQL counts transactions by cluster: after a dump, a
+//! restore or a logical migration every later event would look old to a cursor, and be lost in silence.
+
+use std::fmt;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement, TransactionTrait};
+
+use crate::sql::statement;
+
+/// Why the cursors cannot be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClusterTrouble {
+    /// The tables were made in another cluster.
+    Changed {
+        /// The cluster they were made in.
+        made_in: String,
+        /// This one.
+        now_in: String,
+    },
+    /// A cursor stands behind the newest transaction there is.
+    CursorInFuture {
+        /// Its part.
+        part: i64,
+    },
+}
+
+impl ClusterTrouble {
+    /// A short, stable code for records and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Changed { .. } => "cluster_changed",
+            Self::CursorInFuture { .. } => "cursor_impossible",
+        }
+    }
+}
+
+impl fmt::Display for ClusterTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { made_in, now_in } => {
+                write!(f, "the outbox was made in cluster {made_in} and is now in {now_in}")?;
+            }
+            Self::CursorInFuture { part } => {
+                write!(f, "the cursor of part {part} stands behind the newest transaction")?;
+            }
+        }
+        f.write_str(
+            ": transactions are counted anew after a restore, and later events would be lost; stop all writers \
+             and relays and call `rustok_events::outbox::rebase`",
+        )
+    }
+}
+
+/// What is wrong with the cursors; `None` on databases that keep their order across a restore.
+pub(crate) async fn check(db: &DatabaseConnection) -> Result<Option<ClusterTrouble>, DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(None);
+    }
+    let select = "SELECT m.value AS made_in, (SELECT system_identifier::text FROM pg_control_system()) AS now_in,
+                         (SELECT MIN(part) FROM rustok_outbox_cursor
+                           WHERE pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+                              OR pg_snapshot_xmax(hi) > pg_snapshot_xmax(pg_current_snapshot())) AS part
+                    FROM rustok_outbox_meta m WHERE m.name = 'cluster'";
+    let row = db
+        .query_one_raw(Statement::from_string(DbBackend::Postgres, select))
+        .await?
+        .ok_or_else(|| {
+            DbErr::RecordNotFound("the outbox does not say which cluster it was made in".to_owned())
+        })?;
+    let (made_in, now_in): (String, String) =
+        (row.try_get("", "made_in")?, row.try_get("", "now_in")?);
+    if made_in != now_in {
+        return Ok(Some(ClusterTrouble::Changed { made_in, now_in }));
+    }
+    let part: Option<i64> = row.try_get("", "part")?;
+    Ok(part.map(|part| ClusterTrouble::CursorInFuture { part }))
+}
+
+/// Makes an outbox on PostgreSQL belong to the cluster it is in now, after a dump, a restore or a logical
+/// migration: what was not published before is published, what was is not. Stop all writers and relays first. Does
+/// nothing on other databases, whose outboxes need none of it.
+///
+/// One transaction that writes every row of the log.
+///
+/// # Errors
+/// The database's; then nothing was changed.
+pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let txn = db.begin().await?;
+    let steps = [
+        "LOCK TABLE rustok_outbox, rustok_outbox_cursor IN ACCESS EXCLUSIVE MODE",
+        // Published rows lie before every snapshot from now on, the others in this transaction. Whether a row was
+        // visible is asked of the stored numbers, which is the same in every cluster.
+        "UPDATE rustok_outbox o
+            SET txid = CASE
+                WHEN pg_visible_in_snapshot(o.txid, c.snapshot)
+                  OR (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))
+                THEN '2'::xid8 ELSE pg_current_xact_id() END
+           FROM rustok_outbox_cursor c WHERE c.part = o.part",
+        "UPDATE rustok_outbox_cursor
+            SET snapshot = (pg_current_xact_id()::text || ':' || pg_current_xact_id()::text || ':')::pg_snapshot,
+                hi = NULL, last_id = 0, owner = NULL, lease_until = 0, epoch = epoch + 1",
+    ];
+    for step in steps {
+        txn.execute_unprepared(step).await?;
+    }
+    let update = "UPDATE rustok_outbox_meta
+                     SET value = (SELECT system_identifier::text FROM pg_control_system()) WHERE name = ?";
+    txn.execute_raw(statement(DbBackend::Postgres, update, ["cluster".into()])).await?;
+    txn.commit().await
+}

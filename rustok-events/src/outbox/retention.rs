@@ -1,0 +1,172 @@
+//! How long published events are kept: a replay window, after which they are deleted in small batches.
+//!
+//! Only rows that are published are deleted, and nobody else writes or locks those: a deletion waits for no writer,
+//! and no writer for a deletion.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, TransactionTrait,
+    Value,
+};
+
+use super::store;
+use crate::{
+    clock::Clock,
+    partition,
+    sql::{self, insert_if_absent, statement, value_list},
+};
+
+/// The most rows that one batch deletes.
+const BATCH: u64 = 1000;
+
+/// Deletes a batch of published events that were written before the window, and returns how many.
+pub(crate) async fn prune(
+    db: &DatabaseConnection,
+    window: Duration,
+    clock: &Clock,
+) -> Result<u64, DbErr> {
+    let before = cutoff(db, window, clock).await?;
+    match db.get_database_backend() {
+        DbBackend::Postgres => {
+            // From the oldest rows of each part, few enough that a look which deletes nothing is cheap too.
+            let delete = format!(
+                "DELETE FROM rustok_outbox WHERE ctid = ANY(ARRAY(
+                     SELECT o.ctid FROM rustok_outbox_cursor c CROSS JOIN LATERAL (
+                         SELECT e.ctid, e.txid, e.created_at FROM rustok_outbox e
+                          WHERE e.part = c.part AND e.txid < pg_snapshot_xmax(c.snapshot)
+                          ORDER BY e.txid, e.id LIMIT {}) o
+                      WHERE o.created_at < ? AND pg_visible_in_snapshot(o.txid, c.snapshot)))",
+                BATCH.div_ceil(u64::from(store::PARTS))
+            );
+            let delete = statement(DbBackend::Postgres, &delete, [before.into()]);
+            Ok(db.execute_raw(delete).await?.rows_affected())
+        }
+        DbBackend::MySql => {
+            // One read sees an event and its pending row, or neither: below the lowest pending id all is published.
+            let select = format!(
+                "SELECT id FROM rustok_outbox
+                  WHERE id < COALESCE((SELECT MIN(id) FROM rustok_outbox_pending), 9223372036854775807)
+                    AND created_at < ? ORDER BY id LIMIT {BATCH}"
+            );
+            delete_ids(db, &select, before).await
+        }
+        _ => {
+            let select = format!(
+                "SELECT id FROM rustok_outbox
+                  WHERE id <= (SELECT last_id FROM rustok_outbox_cursor WHERE part = 0)
+                    AND created_at < ? ORDER BY id LIMIT {BATCH}"
+            );
+            delete_ids(db, &select, before).await
+        }
+    }
+}
+
+async fn delete_ids(db: &DatabaseConnection, select: &str, before: i64) -> Result<u64, DbErr> {
+    let backend = db.get_database_backend();
+    let rows = db.query_all_raw(statement(backend, select, [before.into()])).await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let ids = rows
+        .iter()
+        .map(|row| Ok(Value::from(row.try_get::<i64>("", "id")?)))
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    let delete = format!("DELETE FROM rustok_outbox WHERE id IN ({})", value_list(ids.len()));
+    Ok(db.execute_raw(statement(backend, &delete, ids)).await?.rows_affected())
+}
+
+/// Forgets write-once ids that were claimed before the window; returns how many.
+pub(crate) async fn forget_ids(
+    db: &DatabaseConnection,
+    window: Duration,
+    clock: &Clock,
+) -> Result<u64, DbErr> {
+    let before = cutoff(db, window, clock).await?;
+    let backend = db.get_database_backend();
+    let select = format!(
+        "SELECT event_id FROM rustok_outbox_once WHERE created_at < ? ORDER BY created_at LIMIT {BATCH}"
+    );
+    let rows = db.query_all_raw(statement(backend, &select, [before.into()])).await?;
+    let mut forgotten = 0;
+    for row in rows {
+        let id: uuid::Uuid = row.try_get("", "event_id")?;
+        let delete = "DELETE FROM rustok_outbox_once WHERE event_id = ?";
+        forgotten += db.execute_raw(statement(backend, delete, [id.into()])).await?.rows_affected();
+    }
+    Ok(forgotten)
+}
+
+async fn cutoff(db: &DatabaseConnection, window: Duration, clock: &Clock) -> Result<i64, DbErr> {
+    let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+    Ok(sql::now(db, clock).await?.saturating_sub(window))
+}
+
+/// Publishes again what was written at `since` or later and is still kept, each key in its order: for a broker that
+/// lost the tail of its log. Returns how many events.
+///
+/// Handlers that have an inbox handle each of them once all the same; the group's offset must be set back by whoever
+/// asks for this. Events that are published meanwhile are not held up, so an event that was lost can arrive after a
+/// later one of its key.
+///
+/// # Errors
+/// The database's; then nothing is published again.
+pub async fn republish(
+    db: &DatabaseConnection,
+    since: impl Into<chrono::DateTime<chrono::Utc>>,
+) -> Result<u64, DbErr> {
+    let since = since.into().timestamp_micros();
+    let backend = db.get_database_backend();
+    let columns = store::row::COLUMNS;
+    let txn = db.begin().await?;
+    // Copied in id order, so that the copies' ids have the order of the originals'.
+    let copied = match backend {
+        DbBackend::Postgres => {
+            let copy = format!(
+                "INSERT INTO rustok_outbox (part, {columns})
+                 SELECT part, {columns} FROM rustok_outbox WHERE created_at >= ? ORDER BY id"
+            );
+            txn.execute_raw(statement(backend, &copy, [since.into()])).await?.rows_affected()
+        }
+        DbBackend::MySql => pend_again(&txn, since).await?,
+        _ => {
+            let copy = format!(
+                "INSERT INTO rustok_outbox ({columns})
+                 SELECT {columns} FROM rustok_outbox WHERE created_at >= ? ORDER BY id"
+            );
+            txn.execute_raw(statement(backend, &copy, [since.into()])).await?.rows_affected()
+        }
+    };
+    txn.commit().await?;
+    super::wake::notify();
+    Ok(copied)
+}
+
+/// Lists kept events as pending once more. Their ids stay, and with them their order.
+async fn pend_again(txn: &DatabaseTransaction, since: i64) -> Result<u64, DbErr> {
+    let mut last: i64 = 0;
+    let mut listed = 0;
+    loop {
+        let select = format!(
+            "SELECT id, partition_key, event_id FROM rustok_outbox
+              WHERE id > ? AND created_at >= ? ORDER BY id LIMIT {BATCH}"
+        );
+        let select = statement(DbBackend::MySql, &select, [last.into(), since.into()]);
+        let rows = txn.query_all_raw(select).await?;
+        if rows.is_empty() {
+            return Ok(listed);
+        }
+        let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 2);
+        for row in &rows {
+            last = row.try_get("", "id")?;
+            let key: Option<Vec<u8>> = row.try_get("", "partition_key")?;
+            let id: uuid::Uuid = row.try_get("", "event_id")?;
+            let part = partition::of(key.as_deref().unwrap_or(id.as_bytes()), store::PARTS);
+            values.extend([i64::from(part).into(), last.into()]);
+        }
+        let table = "rustok_outbox_pending";
+        let insert = insert_if_absent(DbBackend::MySql, table, "part, id", rows.len());
+        txn.execute_raw(statement(DbBackend::MySql, &insert, values)).await?;
+        listed += rows.len() as u64;
+    }
+}

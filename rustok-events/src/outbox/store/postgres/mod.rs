@@ -1,0 +1,141 @@
+//! PostgreSQL: an insert-only log read through snapshot windows, its parts leased to any number of relays.
+//!
+//! A window is what the current snapshot sees and the part's last snapshot did not, in `id` order. If one event was
+//! committed before another was published, every snapshot that sees the second sees the first, so no window can
+//! put them in the wrong order; ids alone, or transaction ids, could. A long transaction delays only its own
+//! events.
+
+mod append;
+mod window;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+    sea_query::ValueType,
+};
+use sea_orm_migration::async_trait::async_trait;
+
+use super::{Cursor, Lease, Mark, OutboxStore, Page};
+use crate::{
+    clock::Clock,
+    outbox::{OutboxRecord, PublishError},
+    sql::statement,
+};
+
+/// PostgreSQL takes 65,535 parameters a statement.
+const ROWS_PER_STATEMENT: usize = 2000;
+
+/// The PostgreSQL store.
+#[derive(Debug)]
+pub(super) struct PostgresStore;
+
+fn sql(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    statement(DbBackend::Postgres, sql, values)
+}
+
+/// An array parameter.
+fn array<T: Into<Value> + ValueType>(items: impl Iterator<Item = T>) -> Value {
+    Value::Array(T::array_type(), Some(Box::new(items.map(Into::into).collect())))
+}
+
+#[async_trait]
+impl OutboxStore for PostgresStore {
+    async fn append(
+        &self,
+        txn: &DatabaseTransaction,
+        records: &[OutboxRecord],
+    ) -> Result<(), PublishError> {
+        for chunk in records.chunks(ROWS_PER_STATEMENT) {
+            let insert = match chunk {
+                [first, _, ..] if chunk.iter().all(|record| append::alike(first, record)) => {
+                    append::columns(first, chunk)?
+                }
+                _ => append::rows(chunk)?,
+            };
+            txn.execute_raw(insert).await?;
+        }
+        Ok(())
+    }
+
+    async fn pages(
+        &self,
+        db: &DatabaseConnection,
+        leases: &[Lease],
+        limit: u64,
+        turn: usize,
+    ) -> Result<Vec<Page>, DbErr> {
+        window::pages(db, leases, usize::try_from(limit).unwrap_or(usize::MAX), turn).await
+    }
+
+    async fn advance(
+        &self,
+        db: &DatabaseConnection,
+        pages: &[Page],
+        clock: &Clock,
+    ) -> Result<u64, DbErr> {
+        let mut values = Vec::with_capacity(pages.len() * 8 + 1);
+        let mut rows = 0;
+        for page in pages {
+            let Cursor::Window { before, hi, last_id, whole } = &page.cursor else { continue };
+            rows += 1;
+            values.extend([
+                page.lease.part.into(),
+                page.lease.epoch.into(),
+                before.snapshot.clone().into(),
+                before.hi.clone().into(),
+                before.last_id.into(),
+                hi.clone().into(),
+                (*last_id).into(),
+                (*whole).into(),
+            ]);
+        }
+        let one =
+            "(?::bigint, ?::bigint, ?::text, ?::text, ?::bigint, ?::text, ?::bigint, ?::boolean)";
+        let update = format!(
+            "UPDATE rustok_outbox_cursor c
+                SET snapshot = CASE WHEN d.whole THEN d.hi::pg_snapshot ELSE c.snapshot END,
+                    hi = CASE WHEN d.whole THEN NULL ELSE d.hi::pg_snapshot END,
+                    last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END
+               FROM (VALUES {}) AS d(part, epoch, old_snapshot, old_hi, old_last_id, hi, last_id, whole)
+              WHERE c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= {NOW}
+                AND c.snapshot::text = d.old_snapshot AND c.hi::text IS NOT DISTINCT FROM d.old_hi
+                AND c.last_id = d.old_last_id",
+            vec![one; rows].join(", ")
+        );
+        values.push(manual_now(clock));
+        Ok(db.execute_raw(sql(&update, values)).await?.rows_affected())
+    }
+
+    async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {
+        let row =
+            db.query_one_raw(sql("SELECT pg_current_snapshot()::text AS snapshot", [])).await?;
+        let snapshot: Option<String> = row.map(|row| row.try_get("", "snapshot")).transpose()?;
+        Ok(Mark::Snapshot(snapshot.unwrap_or_default()))
+    }
+
+    async fn backlog(&self, db: &DatabaseConnection, mark: &Mark) -> Result<u64, DbErr> {
+        let Mark::Snapshot(snapshot) = mark else { return Ok(0) };
+        let select = format!("SELECT COUNT(*) AS events {WAITING}");
+        super::count(db, sql(&select, [snapshot.clone().into()])).await
+    }
+
+    async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr> {
+        let Mark::Snapshot(snapshot) = mark else { return Ok(true) };
+        let select = format!("SELECT COUNT(*) AS events FROM (SELECT 1 {WAITING} LIMIT 1) waiting");
+        Ok(super::count(db, sql(&select, [snapshot.clone().into()])).await? == 0)
+    }
+}
+
+/// The events that are visible in a snapshot and lie behind no cursor.
+const WAITING: &str = "FROM rustok_outbox_cursor c
+      JOIN rustok_outbox o ON o.part = c.part AND o.txid >= pg_snapshot_xmin(c.snapshot)
+     WHERE pg_visible_in_snapshot(o.txid, ?::pg_snapshot)
+       AND NOT pg_visible_in_snapshot(o.txid, c.snapshot)
+       AND NOT (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))";
+
+/// The database's time in microseconds, or that of a clock moved by hand.
+const NOW: &str = "COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)";
+
+/// The parameter of [`NOW`].
+fn manual_now(clock: &Clock) -> Value {
+    Value::BigInt(clock.is_manual().then(|| clock.now().timestamp_micros()))
+}

@@ -1,0 +1,161 @@
+//! How windows are read.
+
+use std::sync::LazyLock;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
+
+use super::{array, sql};
+use crate::outbox::{
+    Lease, Page,
+    store::{
+        Cursor, Window,
+        row::{self, COLUMNS},
+    },
+};
+
+/// Up to `limit` events of the leased parts' windows, part by part from `turn` on, by id inside a part; durable.
+pub(super) async fn pages(
+    db: &DatabaseConnection,
+    leases: &[Lease],
+    limit: usize,
+    turn: usize,
+) -> Result<Vec<Page>, DbErr> {
+    if leases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (before, from) = leases.split_at(turn % leases.len());
+    let in_turn = || from.iter().chain(before);
+    // The one more tells a window that was read to its end from one that was not.
+    let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let values = [
+        array(in_turn().map(|lease| lease.part)),
+        array(in_turn().map(|lease| lease.epoch)),
+        one_more.into(),
+        one_more.into(),
+        one_more.into(),
+    ];
+    let rows = db.query_all_raw(sql(&SELECT, values)).await?;
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    if !first.try_get_by_index::<bool>(column::DURABLE)? {
+        make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
+    }
+    into_pages(&rows, leases, limit)
+}
+
+/// Where the columns behind the event's own are.
+mod column {
+    use crate::outbox::store::row::AFTER;
+
+    pub(super) const PART: usize = AFTER;
+    pub(super) const SNAPSHOT: usize = AFTER + 1;
+    pub(super) const OLD_HI: usize = AFTER + 2;
+    pub(super) const HI: usize = AFTER + 3;
+    pub(super) const LAST_ID: usize = AFTER + 4;
+    pub(super) const WRITTEN: usize = AFTER + 5;
+    pub(super) const DURABLE: usize = AFTER + 6;
+}
+
+/// The holder names the epoch it holds: one read back from the row would let a relay that lost its lease adopt the
+/// epoch of its successor.
+///
+/// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
+/// alone, out of the index, and only the page's own rows are fetched; else each page would read and sort all that is
+/// left of a long backlog. `OFFSET 0` and `LIMIT 1` keep the look-ups look-ups, whatever the planner thinks of
+/// a table it has no statistics of: the retained rows of a part must not be read.
+///
+/// One text for any number of leases: planning it takes longer than running it, and it is planned once.
+static SELECT: LazyLock<String> = LazyLock::new(|| {
+    let columns: Vec<String> =
+        COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
+    let columns = columns.join(", ");
+    let window = |condition: &str, columns: &str| {
+        format!(
+            "SELECT {columns} FROM rustok_outbox e
+              WHERE {condition} AND e.part = c.part
+                AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
+                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
+             UNION ALL
+             SELECT e.* FROM pg_snapshot_xip(c.lo) x CROSS JOIN LATERAL (
+                 SELECT {columns} FROM rustok_outbox e
+                  WHERE {condition} AND e.part = c.part AND e.txid = x
+                    AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id OFFSET 0) e"
+        )
+    };
+    let fresh = window("NOT c.is_paged", &format!("e.id, {columns}"));
+    let paged = window("c.is_paged", "e.id, e.txid");
+    format!(
+        "WITH now AS MATERIALIZED (
+                  SELECT pg_current_snapshot() AS s, pg_current_wal_insert_lsn() AS written),
+              held AS (
+                  SELECT * FROM unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)),
+              c AS MATERIALIZED (
+                  SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id,
+                         c.hi IS NOT NULL AS is_paged, c.snapshot::text AS lo_text, c.hi::text AS old_hi,
+                         COALESCE(c.hi, now.s)::text AS hi_text, now.written::text AS written,
+                         pg_current_wal_flush_lsn() >= now.written AS durable
+                    FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
+         SELECT e.*, c.part, c.lo_text, c.old_hi, c.hi_text, c.last_id, c.written, c.durable
+           FROM (SELECT * FROM c ORDER BY turn) c CROSS JOIN LATERAL (
+               (SELECT * FROM ({fresh}) w ORDER BY w.id LIMIT ?)
+               UNION ALL
+               (SELECT e.* FROM (SELECT * FROM ({paged}) w ORDER BY w.id LIMIT ?) w
+                  CROSS JOIN LATERAL (
+                      SELECT e.id, {columns} FROM rustok_outbox e
+                       WHERE e.part = c.part AND e.txid = w.txid AND e.id = w.id LIMIT 1) e
+                 ORDER BY w.id)) e
+          LIMIT ?"
+    )
+});
+
+/// Makes sure that the log is flushed up to `written`, so that what was read is durable.
+///
+/// With `synchronous_commit = off` a transaction is visible before it is flushed, and the server could forget it
+/// after its event went out. Mostly the log is flushed that far by now; if not, one synchronous commit flushes all
+/// that was written before it.
+async fn make_durable(db: &DatabaseConnection, written: String) -> Result<(), DbErr> {
+    let select = "SELECT pg_current_wal_flush_lsn() >= ?::pg_lsn AS durable";
+    let row = db.query_one_raw(sql(select, [written.into()])).await?;
+    if row.is_some_and(|row| row.try_get("", "durable").unwrap_or(false)) {
+        return Ok(());
+    }
+    // A transaction of one statement: the setting ends with it.
+    let commit = "SELECT set_config('synchronous_commit', 'on', true), pg_current_xact_id()::text,
+                         pg_logical_emit_message(true, 'rustok', '')::text";
+    db.query_one_raw(sql(commit, [])).await?;
+    Ok(())
+}
+
+/// The rows of a window as pages, one per part.
+fn into_pages(rows: &[QueryResult], leases: &[Lease], limit: usize) -> Result<Vec<Page>, DbErr> {
+    let mut pages: Vec<Page> = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        let part: i64 = row.try_get_by_index(column::PART)?;
+        if place == limit {
+            // The one more than asked for: the part it lies in goes on.
+            if let Some(Page { lease, cursor: Cursor::Window { whole, .. }, .. }) = pages.last_mut()
+                && lease.part == part
+            {
+                *whole = false;
+            }
+            break;
+        }
+        if pages.last().is_none_or(|page| page.lease.part != part) {
+            let Some(lease) = leases.iter().find(|lease| lease.part == part) else { continue };
+            let before = Window {
+                snapshot: row.try_get_by_index(column::SNAPSHOT)?,
+                hi: row.try_get_by_index(column::OLD_HI)?,
+                last_id: row.try_get_by_index(column::LAST_ID)?,
+            };
+            let hi = row.try_get_by_index(column::HI)?;
+            let cursor = Cursor::Window { before, hi, last_id: 0, whole: true };
+            pages.push(Page { lease: lease.clone(), events: Vec::new(), cursor });
+        }
+        if let Some(Page { events, cursor: Cursor::Window { last_id, .. }, .. }) = pages.last_mut()
+        {
+            let event = row::event(row)?;
+            *last_id = event.id;
+            events.push(event);
+        }
+    }
+    Ok(pages)
+}

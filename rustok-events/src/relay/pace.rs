@@ -1,0 +1,55 @@
+//! How much a lane reads at a time: more while there is more, less where events are large.
+
+use crate::outbox::{Lease, Page, StoredEvent, store::Cursor};
+
+/// What a lane begins with.
+const FIRST: u64 = 256;
+/// How many bytes of payload a page may have before the next one is made smaller. What is in memory is bounded by
+/// this and not by what waits.
+const MAX_BYTES: u64 = 8 << 20;
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    most: u64,
+    limit: u64,
+    turn: usize,
+}
+
+impl Pace {
+    /// Never reads more than `most` events at a time.
+    pub(super) fn new(most: u64) -> Self {
+        Self { most, limit: FIRST.min(most), turn: 0 }
+    }
+
+    /// How many events to read.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Which of the leases comes first, so that none starves.
+    pub(super) fn turn(&self) -> usize {
+        self.turn
+    }
+
+    /// Takes note of what was read.
+    pub(super) fn read(&mut self, leases: &[Lease], pages: &[Page]) {
+        let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
+        let payload = |event: &StoredEvent| event.record.payload.len() as u64;
+        let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
+        let grown = if events >= self.limit { self.limit * 2 } else { FIRST.max(events) };
+        let fits = (events * MAX_BYTES).checked_div(bytes).unwrap_or(u64::MAX);
+        self.limit = grown.min(fits).clamp(1, self.most);
+        // A part whose window was cut off comes first the next time, so that its window is soon done with; unless
+        // it had a page to itself: then the others have theirs.
+        let last = pages.last();
+        let place =
+            last.and_then(|page| leases.iter().position(|lease| lease.part == page.lease.part));
+        let cut =
+            last.is_some_and(|page| matches!(page.cursor, Cursor::Window { whole: false, .. }));
+        self.turn = match place {
+            Some(place) if cut && pages.len() > 1 => place,
+            Some(place) => place.wrapping_add(1),
+            None => self.turn.wrapping_add(1),
+        };
+    }
+}

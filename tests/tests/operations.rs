@@ -1,0 +1,265 @@
+//! What operators ask and do: status, health with its cause by name, retention, publishing again, rebasing.
+
+use std::{sync::Arc, time::Duration};
+
+use rustok_events::{
+    ConsumerError, ConsumerRuntime, Relay, RelayConfig, RelayError, TransactionalEventBus,
+    migration::{Migrator, SchemaError},
+    outbox::{OutboxTrouble, outbox_health, outbox_status, rebase, republish},
+    prelude::*,
+    testing::MemoryTransport,
+    transport::TopicName,
+};
+use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm_migration::MigratorTrait;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "test", topic = "counts", partition_key = key, partitions = 4)]
+struct Counted {
+    key: String,
+    number: u32,
+}
+
+#[event_handler(group = "recorders")]
+async fn record<S>(_: &mut HandlerContext<'_, S>, _: Counted) -> HandlerResult {
+    Ok(())
+}
+
+async fn publish(database: &TestDatabase, numbers: std::ops::Range<u32>) {
+    let bus = TransactionalEventBus::new();
+    let txn = database.db.begin().await.unwrap();
+    for number in numbers {
+        let event = Counted { key: format!("key-{}", number % 10), number };
+        bus.publish_in_tx(&txn, Uuid::from_u128(1), None, event).await.unwrap();
+    }
+    bus.commit(txn).await.unwrap();
+}
+
+fn published(transport: &MemoryTransport) -> Vec<u32> {
+    let messages = transport.messages(&TopicName::new("test", "counts")).into_iter().flatten();
+    messages
+        .map(|message| serde_json::from_slice::<Counted>(&message.payload).unwrap().number)
+        .collect()
+}
+
+fn relay(database: &TestDatabase, transport: &MemoryTransport) -> Relay {
+    Relay::new(database.db.clone(), transport.clone(), RelayConfig::default())
+}
+
+/// As if everything in the log had been written a while ago.
+async fn age(database: &TestDatabase, by: Duration) {
+    let micros = by.as_micros();
+    let update = format!("UPDATE rustok_outbox SET created_at = created_at - {micros}");
+    database.db.execute_unprepared(&update).await.unwrap();
+}
+
+async fn codes(database: &TestDatabase) -> Vec<&'static str> {
+    outbox_health(&database.db).await.causes.iter().map(OutboxTrouble::code).collect()
+}
+
+on_every_database! {
+async fn the_status_counts_what_waits_and_who_works(database) {
+    let transport = MemoryTransport::new();
+    publish(&database, 0..30).await;
+    let status = outbox_status(&database.db).await.unwrap();
+    assert_eq!((status.backlog, status.refused, status.delayed), (30, 0, 0));
+    assert!(status.oldest.unwrap() < Duration::from_secs(30), "{:?}", status.oldest);
+    assert!(status.parts.iter().all(|part| !part.is_held));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay(&database, &transport).run(stop.clone()));
+    eventually(|| async {
+        let status = outbox_status(&database.db).await.unwrap();
+        status.backlog == 0 && status.oldest.is_none() && status.parts.iter().all(|part| part.is_held)
+    })
+    .await;
+    let status = outbox_status(&database.db).await.unwrap();
+    assert_eq!(status.relays.len(), 1);
+    assert!(status.relays[0].is_alive && status.relays[0].trouble.is_none());
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let status = outbox_status(&database.db).await.unwrap();
+    assert!(status.relays.is_empty() && status.parts.iter().all(|part| !part.is_held));
+}
+}
+
+on_every_database! {
+async fn a_stall_is_named(database) {
+    assert_eq!(codes(&database).await, [""; 0]);
+    publish(&database, 0..3).await;
+    assert_eq!(codes(&database).await, [""; 0], "nothing has waited for long");
+    age(&database, Duration::from_secs(31)).await;
+    assert_eq!(codes(&database).await, ["no_holder"]);
+    assert!(outbox_health(&database.db).await.oldest().unwrap() > Duration::from_secs(30));
+    // A relay that cannot reach its broker says so itself.
+    let away = Arc::new(Away);
+    let config = RelayConfig::default().lease(Duration::from_millis(600));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Relay::new(database.db.clone(), away, config).run(stop.clone()));
+    eventually(|| async { codes(&database).await == ["relay_stuck"] }).await;
+    let health = outbox_health(&database.db).await;
+    let OutboxTrouble::RelayStuck { code, .. } = &health.causes[0] else { panic!("{health:?}") };
+    assert_eq!(code, "broker_away");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+}
+
+on_every_database! {
+async fn published_events_go_after_the_replay_window_and_no_others(database) {
+    let transport = MemoryTransport::new();
+    publish(&database, 0..2500).await;
+    assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 2500);
+    age(&database, Duration::from_hours(2)).await;
+    publish(&database, 2500..2510).await;
+    let count = || database.count("SELECT COUNT(*) FROM rustok_outbox");
+    let config = |hours: u64| RelayConfig::default().replay_window(Duration::from_secs(hours * 3600));
+    let relay = |hours| Relay::new(database.db.clone(), transport.clone(), config(hours));
+    assert_eq!(relay(3).clean_up().await.unwrap(), 0);
+    assert_eq!(count().await, 2510);
+    let deleted = relay(1).clean_up().await.unwrap();
+    // On PostgreSQL what lies in the newest window of a part goes with a later one.
+    assert!(deleted > 0 && count().await == 2510 - i64::try_from(deleted).unwrap());
+    // What waits is kept however old it is.
+    age(&database, Duration::from_hours(2)).await;
+    relay(1).clean_up().await.unwrap();
+    assert_eq!(relay(1).drain().await.unwrap().published, 10);
+    let mut numbers = published(&transport);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..2510).collect::<Vec<_>>());
+    relay(0).clean_up().await.unwrap();
+    assert_eq!(count().await, 0);
+}
+}
+
+on_every_database! {
+async fn the_replay_window_is_published_again_in_order(database) {
+    let transport = MemoryTransport::new();
+    publish(&database, 0..20).await;
+    age(&database, Duration::from_hours(1)).await;
+    publish(&database, 20..1700).await;
+    let relay = relay(&database, &transport);
+    assert_eq!(relay.drain().await.unwrap().published, 1700);
+    let since = std::time::SystemTime::now() - Duration::from_mins(10);
+    assert_eq!(republish(&database.db, since).await.unwrap(), 1680);
+    assert_eq!(relay.drain().await.unwrap().published, 1680);
+    for key in 0..10 {
+        let again: Vec<u32> = published(&transport).into_iter().filter(|n| n % 10 == key).collect();
+        let first = (0..1700).filter(|n| n % 10 == key);
+        let second = (20..1700).filter(|n| n % 10 == key);
+        assert_eq!(again, first.chain(second).collect::<Vec<_>>(), "key {key}");
+    }
+}
+}
+
+on_every_database! {
+async fn tables_that_do_not_fit_are_named(database) {
+    let transport = MemoryTransport::new();
+    let set = "UPDATE rustok_outbox_meta SET value = '7' WHERE name = 'version'";
+    database.db.execute_unprepared(set).await.unwrap();
+    let refused = relay(&database, &transport).run(CancellationToken::new()).await;
+    assert!(matches!(refused, Err(RelayError::Schema(SchemaError::Newer { found: 7, .. }))), "{refused:?}");
+    assert_eq!(codes(&database).await, ["tables_newer"]);
+    Migrator::down(&database.db, None).await.unwrap();
+    let refused = relay(&database, &transport).run(CancellationToken::new()).await;
+    assert!(matches!(refused, Err(RelayError::Schema(SchemaError::Missing(_)))), "{refused:?}");
+    let consumers = ConsumerRuntime::builder(database.db.clone(), transport).handler(record);
+    let refused = consumers.build().unwrap().run(CancellationToken::new()).await;
+    assert!(matches!(refused, Err(ConsumerError::Schema(SchemaError::Missing(_)))), "{refused:?}");
+    assert_eq!(codes(&database).await, ["tables_missing"]);
+}
+}
+
+#[tokio::test]
+async fn an_outbox_in_another_cluster_is_refused_until_it_is_rebased() {
+    if !Backend::Postgres
+        .is_available("an_outbox_in_another_cluster_is_refused_until_it_is_rebased")
+    {
+        return;
+    }
+    let database = Backend::Postgres.create().await;
+    let transport = MemoryTransport::new();
+    publish(&database, 0..20).await;
+    assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 20);
+    publish(&database, 20..30).await;
+    // What a restore into a cluster that has seen far fewer transactions looks like: every number is too high.
+    for sql in [
+        "UPDATE rustok_outbox_meta SET value = '1' WHERE name = 'cluster'",
+        "UPDATE rustok_outbox SET txid = (txid::text::bigint + 1000000000)::text::xid8",
+        "UPDATE rustok_outbox_cursor SET snapshot = (
+             (pg_snapshot_xmin(snapshot)::text::bigint + 1000000000)::text || ':' ||
+             (pg_snapshot_xmax(snapshot)::text::bigint + 1000000000)::text || ':')::pg_snapshot
+          WHERE pg_snapshot_xmax(snapshot)::text <> '3'",
+    ] {
+        database.db.execute_unprepared(sql).await.unwrap();
+    }
+    let refused = relay(&database, &transport).drain().await;
+    assert!(matches!(refused, Err(RelayError::Cluster(_))), "{refused:?}");
+    assert_eq!(codes(&database).await, ["cluster_changed"]);
+    let set = "UPDATE rustok_outbox_meta SET value = (SELECT system_identifier::text FROM pg_control_system())
+                WHERE name = 'cluster'";
+    database.db.execute_unprepared(set).await.unwrap();
+    assert_eq!(codes(&database).await, ["cursor_impossible"]);
+    rebase(&database.db).await.unwrap();
+    assert_eq!(codes(&database).await, [""; 0]);
+    publish(&database, 30..40).await;
+    assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 20);
+    let mut numbers = published(&transport);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "nothing is lost, nothing comes twice");
+}
+
+/// A broker that cannot be reached.
+struct Away;
+
+mod away {
+    use rustok_events::{
+        EventTransport, TransportError,
+        transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
+    };
+
+    fn away<'a, T: 'a>() -> BoxFuture<'a, Result<T, TransportError>>
+    where
+        T: Send,
+    {
+        Box::pin(async { Err(TransportError::Unavailable("nobody answers".into())) })
+    }
+
+    impl EventTransport for super::Away {
+        fn provision<'a>(
+            &'a self,
+            _: &'a [TopicSpec],
+        ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+            away()
+        }
+
+        fn publish<'a>(
+            &'a self,
+            _: &'a TopicName,
+            _: u32,
+            _: Vec<OutgoingMessage>,
+        ) -> BoxFuture<'a, Result<(), TransportError>> {
+            away()
+        }
+
+        fn subscribe<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a TopicName,
+            _: StartFrom,
+        ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
+            away()
+        }
+
+        fn is_connected(&self) -> bool {
+            false
+        }
+
+        fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+}
