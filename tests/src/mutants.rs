@@ -134,17 +134,6 @@ pub const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
-        promise: Promise::NothingLost,
-        what: "a transaction begins on the task of its caller, which may be dropped",
-        store: Backend::Postgres,
-        edits: &[Edit {
-            file: "sql.rs",
-            find: "    let begun = tokio::spawn(async move { db.begin_with_options(options).await });
-    begun.await.map_err(|error| DbErr::Custom(format!(\"a transaction could not begin: {error}\")))?",
-            replace: "    db.begin_with_options(options).await",
-        }],
-    },
-    Mutant {
         promise: Promise::OrderPerKey,
         what: "a window is read in the order of transaction ids",
         store: Backend::Postgres,
