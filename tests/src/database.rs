@@ -172,15 +172,17 @@ impl Drop for TestDatabase {
 
 async fn connect(url: &str, schema: &str, connections: u32) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(connections).min_connections(0).sqlx_logging(false).map_sqlx_sqlite_opts(
-        |options| {
+    options
+        .max_connections(connections)
+        .min_connections(0)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| {
             options
                 .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
                 // A test kills processes, never the machine.
                 .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Off)
                 .busy_timeout(Duration::from_secs(30))
-        },
-    );
+        });
     if !schema.is_empty() {
         options.set_schema_search_path(schema);
     }

@@ -35,18 +35,20 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(alive > 0))
 }
 
-/// The files under version control, as they are now.
+/// The files under version control, as they are now, and none that were there before.
 fn copy_sources(workspace: &Path, copy: &Path) {
+    for old in fs::read_dir(copy).into_iter().flatten().flatten() {
+        let path = old.path();
+        if path.is_dir() && !path.ends_with("target") {
+            fs::remove_dir_all(path).expect("the copy can be removed");
+        }
+    }
     let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
     let listed = Command::new("git").args(list).current_dir(workspace).output();
     let listed = String::from_utf8(listed.expect("git is there").stdout).expect("names are text");
     for name in listed.lines() {
         let (from, to) = (workspace.join(name), copy.join(name));
         let Ok(text) = fs::read(&from) else { continue };
-        // Written only if it changed, so that nothing is built in vain.
-        if fs::read(&to).is_ok_and(|there| there == text) {
-            continue;
-        }
         fs::create_dir_all(to.parent().expect("a file lies in a folder")).expect("a folder");
         fs::write(&to, text).expect("the copy can be written");
     }
