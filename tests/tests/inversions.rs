@@ -272,8 +272,8 @@ impl Relays {
     }
 }
 
-/// A relay sleeps at a point, another takes over, the first wakes.
-async fn sleeps_past_its_lease(database: TestDatabase, point: &str) {
+/// A relay sleeps at a point, another takes over, the first wakes; with or without events in the meantime.
+async fn sleeps_past_its_lease(database: TestDatabase, point: &str, meanwhile: bool) {
     let relays = Relays::new(database);
     relays.publish(1..=5).await;
     let faults = Faults::none().inject(point, 1, Fault::Pause);
@@ -281,26 +281,33 @@ async fn sleeps_past_its_lease(database: TestDatabase, point: &str) {
     relays.until_met(&faults).await;
     let successor = relays.start("successor", Faults::none());
     relays.until_arrived(5).await;
-    relays.publish(6..=8).await;
-    relays.until_arrived(8).await;
+    let last = if meanwhile { 8 } else { 5 };
+    relays.publish(6..=last).await;
+    relays.until_arrived(last).await;
     let woken = relays.clock.now() + PAUSE + LEASE;
     relays.until("the sleeper wakes", || async { relays.clock.now() > woken }).await;
-    relays.publish(9..=12).await;
-    relays.until_arrived(12).await;
-    relays.assert_in_order(12);
+    relays.publish(last + 1..=last + 4).await;
+    relays.until_arrived(last + 4).await;
+    relays.assert_in_order(last + 4);
     sleeper.stop().await;
     successor.stop().await;
 }
 
 on_every_database! {
 async fn a_relay_that_sleeps_past_its_lease_between_reading_and_publishing(database) {
-    sleeps_past_its_lease(database, "relay.read.after").await;
+    sleeps_past_its_lease(database, "relay.read.after", true).await;
 }
 }
 
 on_every_database! {
 async fn a_relay_that_sleeps_past_its_lease_between_publishing_and_advancing(database) {
-    sleeps_past_its_lease(database, "relay.advance.before").await;
+    sleeps_past_its_lease(database, "relay.advance.before", true).await;
+}
+}
+
+on_every_database! {
+async fn a_relay_that_sleeps_in_the_middle_of_a_window_that_another_finishes(database) {
+    sleeps_past_its_lease(database, "relay.advance.before", false).await;
 }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::fault::{Draw, Faults};
+use crate::fault::{Draw, Fault, Faults};
 
 /// The lease of the relays, in the schedule's own time.
 pub(super) const LEASE: Duration = Duration::from_secs(4);
@@ -22,6 +22,11 @@ pub(super) struct Plan {
     /// Which groups each consumer process serves.
     pub(super) consumers: Vec<Groups>,
     pub(super) writers: usize,
+    /// How many milliseconds writers wait between transactions at most. Long waits outlast a pause, so that there
+    /// is something to write after a zombie woke.
+    pub(super) idle: usize,
+    /// Whether a transaction writes more events of one key than a page takes.
+    pub(super) bursts: bool,
     pub(super) page_size: u64,
     pub(super) batch_size: usize,
     /// How long failing events are retried in place before they are held.
@@ -92,7 +97,16 @@ impl Plan {
             _ => vec![Groups::Both, Groups::Both],
         };
         let writers = 2 + draw.below(2);
-        let page_size = *draw.of(&[1, 2, 3, 5, 100]);
+        let mut page_size = *draw.of(&[1, 2, 3, 5, 100]);
+        let mut idle = *draw.of(&[6, 6, 120]);
+        // A relay that sleeps in the middle of a window, and something to write after it woke.
+        let bursts = faults.planned().iter().any(|planned| {
+            planned.fault == Fault::Pause
+                && ["relay.publish.after", "relay.advance.before"].contains(&planned.point)
+        });
+        if bursts {
+            (page_size, idle) = (*draw.of(&[1, 2]), 250);
+        }
         let batch_size = *draw.of(&[1, 2, 4, 16]);
         let retry_in_place = *draw.of(&[Duration::ZERO, Duration::from_millis(200)]);
         let mut fates = HashMap::new();
@@ -127,6 +141,8 @@ impl Plan {
             relays,
             consumers,
             writers,
+            idle,
+            bursts,
             page_size,
             batch_size,
             retry_in_place,

@@ -49,7 +49,8 @@ impl<'w> Transaction<'w> {
     }
 
     async fn perform(mut self) -> Result<(), BoxError> {
-        self.wait(6).await;
+        let idle = self.draw.below(self.world.plan.idle + 1) as u64;
+        tokio::time::sleep(Duration::from_millis(idle)).await;
         let txn = self.world.db.begin().await?;
         let written = self.fill(&txn).await;
         if written.is_err() || self.draw.chance(20) {
@@ -83,14 +84,15 @@ impl<'w> Transaction<'w> {
             .await?;
             self.wait(6).await;
         }
-        let count = 1 + self.draw.below(3);
+        let bursts = self.world.plan.bursts;
+        let count = self.draw.below(3) + if bursts { 4 } else { 1 };
         let locks = self.draw.chance(60);
         let first_key = *self.draw.of(&KEYS);
         let mut version = None;
         if locks {
             version = Some(tables::lock_key(txn, first_key).await?);
         }
-        let at_once = count > 1 && self.draw.chance(30);
+        let at_once = count > 1 && (bursts || self.draw.chance(30));
         let keys: Vec<&'static str> = (0..count)
             .map(|_| if locks || at_once { first_key } else { *self.draw.of(&KEYS) })
             .collect();
