@@ -241,7 +241,8 @@ fn unsettled(held: &[HeldRow]) -> Option<String> {
     held.iter().find_map(|row| {
         let is_first = keys.insert((&row.group, &row.handler, &row.key));
         let settled = row.state == "dead" || (row.state == "waiting" && !is_first);
-        (!settled).then(|| format!("{} {:?} at {}/{}", row.state, row.event_id, row.group, row.handler))
+        (!settled)
+            .then(|| format!("{} {:?} at {}/{}", row.state, row.event_id, row.group, row.handler))
     })
 }
 

@@ -20,8 +20,11 @@ mod tables;
 mod world;
 mod writers;
 
-use std::fmt::Write as _;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use sea_orm::{DatabaseConnection, DbErr};
 
@@ -157,7 +160,7 @@ fn lines(violations: &[Violation]) -> String {
         let _ = write!(lines, "\n  {violation}");
     }
     if let Some(more) = violations.len().checked_sub(MOST + 1) {
-        lines.push_str(&format!("\n  and {} more", more + 1));
+        let _ = write!(lines, "\n  and {} more", more + 1);
     }
     lines
 }

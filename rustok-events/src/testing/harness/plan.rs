@@ -123,6 +123,17 @@ impl Plan {
             .map(|_| number(draw.below(writers), draw.below(TRANSACTIONS - 1), 0))
             .collect();
         let operator = *draw.of(&[Operator::Retries, Operator::Discards]);
-        Self { relays, consumers, writers, page_size, batch_size, retry_in_place, fates, refused, operator, delays }
+        Self {
+            relays,
+            consumers,
+            writers,
+            page_size,
+            batch_size,
+            retry_in_place,
+            fates,
+            refused,
+            operator,
+            delays,
+        }
     }
 }
