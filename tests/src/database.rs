@@ -9,6 +9,9 @@ use sea_orm_migration::MigratorTrait;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+/// How many connections a pool has.
+const CONNECTIONS: u32 = 8;
+
 /// A kind of database that the outbox works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -99,7 +102,7 @@ impl Backend {
         let Some(variable) = self.variable() else {
             let dir = tempfile::tempdir().expect("a temporary folder");
             let url = format!("sqlite://{}/test.db?mode=rwc", dir.path().display());
-            let db = connect(&url, "").await;
+            let db = connect(&url, "", CONNECTIONS).await;
             return TestDatabase { db, url, schema: String::new(), cleanup: Cleanup::Folder(dir) };
         };
         let server = env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
@@ -116,7 +119,7 @@ impl Backend {
             (format!("CREATE DATABASE {name}"), format!("DROP DATABASE {name}"), url, String::new())
         };
         execute(&server, &create).await;
-        let db = connect(&url, &schema).await;
+        let db = connect(&url, &schema, CONNECTIONS).await;
         TestDatabase { db, url, schema, cleanup: Cleanup::Statement { url: server, sql: drop } }
     }
 }
@@ -133,7 +136,12 @@ impl TestDatabase {
 
     /// Another pool on the same database: what another process has.
     pub async fn connect(&self) -> DatabaseConnection {
-        connect(&self.url, &self.schema).await
+        self.connect_with(CONNECTIONS).await
+    }
+
+    /// Another pool of so many connections.
+    pub async fn connect_with(&self, connections: u32) -> DatabaseConnection {
+        connect(&self.url, &self.schema, connections).await
     }
 
     /// What the ledger holds, in the order it was written in.
@@ -162,17 +170,19 @@ impl Drop for TestDatabase {
     }
 }
 
-async fn connect(url: &str, schema: &str) -> DatabaseConnection {
+async fn connect(url: &str, schema: &str, connections: u32) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(8).min_connections(0).sqlx_logging(false).map_sqlx_sqlite_opts(
-        |options| {
+    options
+        .max_connections(connections)
+        .min_connections(0)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| {
             options
                 .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
                 // A test kills processes, never the machine.
                 .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Off)
                 .busy_timeout(Duration::from_secs(30))
-        },
-    );
+        });
     if !schema.is_empty() {
         options.set_schema_search_path(schema);
     }
@@ -181,7 +191,7 @@ async fn connect(url: &str, schema: &str) -> DatabaseConnection {
 }
 
 async fn execute(url: &str, sql: &str) {
-    let db = connect(url, "").await;
+    let db = connect(url, "", 1).await;
     db.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     db.close().await.expect("the connection closes");
 }

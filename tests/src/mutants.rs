@@ -78,23 +78,24 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Postgres,
         edits: &[
             Edit {
-                file: "outbox/store/postgres.rs",
-                find: "                      AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
-                      AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
-                replace: "                      AND e.id > c.last_id",
+                file: "outbox/store/postgres/window.rs",
+                find: "                AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
+                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
+                replace: "                AND e.id > c.last_id",
             },
             Edit {
-                file: "outbox/store/postgres.rs",
-                find: "                    WHERE pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
-                replace: "                    WHERE FALSE",
+                file: "outbox/store/postgres/window.rs",
+                find: "e.txid = x
+                    AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id OFFSET 0",
+                replace: "FALSE OFFSET 0",
             },
             Edit {
-                file: "outbox/store/postgres.rs",
+                file: "outbox/store/postgres/mod.rs",
                 find: "hi = CASE WHEN d.whole THEN NULL ELSE d.hi::pg_snapshot END",
                 replace: "hi = NULL",
             },
             Edit {
-                file: "outbox/store/postgres.rs",
+                file: "outbox/store/postgres/mod.rs",
                 find: "last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END",
                 replace: "last_id = d.last_id",
             },
@@ -105,7 +106,7 @@ pub const MUTANTS: &[Mutant] = &[
         what: "the rest of a window that is longer than a page is forgotten",
         store: Backend::Postgres,
         edits: &[Edit {
-            file: "outbox/store/postgres.rs",
+            file: "outbox/store/postgres/window.rs",
             find: "                *whole = false;",
             replace: "                *whole = true;",
         }],
@@ -115,7 +116,7 @@ pub const MUTANTS: &[Mutant] = &[
         what: "neither the epoch nor the place it started from is compared when a cursor moves",
         store: Backend::Postgres,
         edits: &[Edit {
-            file: "outbox/store/postgres.rs",
+            file: "outbox/store/postgres/mod.rs",
             find: "c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= {NOW}
                 AND c.snapshot::text = d.old_snapshot AND c.hi::text IS NOT DISTINCT FROM d.old_hi
                 AND c.last_id = d.old_last_id",
@@ -133,24 +134,14 @@ pub const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
-        promise: Promise::NothingLost,
-        what: "a transaction begins on the task of its caller, which may be dropped",
-        store: Backend::Postgres,
-        edits: &[Edit {
-            file: "sql.rs",
-            find: "    let begun = tokio::spawn(async move { db.begin_with_options(options).await });
-    begun.await.map_err(|error| DbErr::Custom(format!(\"a transaction could not begin: {error}\")))?",
-            replace: "    db.begin_with_options(options).await",
-        }],
-    },
-    Mutant {
         promise: Promise::OrderPerKey,
         what: "a window is read in the order of transaction ids",
         store: Backend::Postgres,
         edits: &[Edit {
-            file: "outbox/store/postgres.rs",
-            find: ") w ORDER BY w.id LIMIT ?",
-            replace: ") w ORDER BY w.txid, w.id LIMIT ?",
+            file: "outbox/store/postgres/window.rs",
+            find: "({fresh}) w ORDER BY w.id LIMIT ?",
+            replace: "({fresh}) w
+                 ORDER BY (SELECT o.txid FROM rustok_outbox o WHERE o.id = w.id), w.id LIMIT ?",
         }],
     },
     Mutant {

@@ -453,3 +453,32 @@ async fn a_write_once_id_under_two_concurrent_transactions(database) {
     }
 }
 }
+
+/// On MySQL a query that is dropped while its statement is prepared can cost the pool a connection, whoever drops it,
+/// so a pool of one would say nothing of the relay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_dropped_while_it_begins_a_transaction() {
+    const DROPS: u32 = 150;
+    for backend in Backend::available("a_relay_that_is_dropped") {
+        if backend == Backend::MySql {
+            continue;
+        }
+        let (database, transport) = (backend.create().await, MemoryTransport::new());
+        // One connection: what the relay leaves behind is what comes next.
+        let pool = database.connect_with(1).await;
+        for drop_number in 0..DROPS {
+            let run = relay(&pool, &transport).run(CancellationToken::new());
+            let patience = Duration::from_micros(u64::from(drop_number) * 40);
+            assert!(
+                tokio::time::timeout(patience, run).await.is_err(),
+                "it runs until it is dropped"
+            );
+            let insert =
+                format!("INSERT INTO ledger (event_key, number) VALUES ('a', {drop_number})");
+            pool.execute_unprepared(&insert).await.unwrap();
+        }
+        // Another connection sees what was committed, and nothing that lies in a transaction left open.
+        assert_eq!(database.count("SELECT COUNT(*) FROM ledger").await, i64::from(DROPS));
+        pool.close().await.unwrap();
+    }
+}

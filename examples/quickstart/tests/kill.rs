@@ -25,6 +25,9 @@ const PASSED_ONCE: [&str; 4] = [
     "consumer.provision.before",
     "consumer.provision.after",
 ];
+/// Points that a run without refused or delayed events does not pass.
+const NEVER_PASSED: [&str; 4] =
+    ["relay.park.before", "relay.park.after", "relay.release.before", "relay.release.after"];
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn orders(folder: &Path) -> PathBuf {
@@ -97,6 +100,7 @@ fn kill_and_go_on(point: &str, passing: u32) -> Result<(), String> {
 fn a_kill_at_every_point_loses_nothing_and_repeats_nothing() {
     let mut cases: Vec<(&str, u32)> = FAULT_POINTS
         .iter()
+        .filter(|point| !NEVER_PASSED.contains(point))
         .flat_map(|point| PASSINGS.map(|passing| (*point, passing)))
         .filter(|(point, passing)| *passing == 1 || !PASSED_ONCE.contains(point))
         .collect();

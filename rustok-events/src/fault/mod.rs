@@ -8,12 +8,17 @@ mod draw;
 #[cfg(feature = "testing")]
 mod injected;
 #[cfg(feature = "testing")]
+mod plan;
+#[cfg(feature = "testing")]
 mod stop_at;
 
 #[cfg(feature = "testing")]
 pub(crate) use self::draw::Draw;
 #[cfg(feature = "testing")]
-pub use self::injected::{BROKER_POINTS, Fault, Faults, PlannedFault, Process};
+pub use self::{
+    injected::{Faults, Process},
+    plan::{BROKER_POINTS, Fault, PlannedFault},
+};
 
 /// The names of all points, in the order an event passes them.
 #[cfg(feature = "testing")]

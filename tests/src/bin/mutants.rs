@@ -14,8 +14,6 @@ use std::{
 use rustok_events_tests::mutants::{MUTANTS, Mutant};
 
 const MOST: u32 = 200;
-/// What `schedules` is called in the copy.
-const BINARY: &str = "mutant_schedules";
 
 fn main() -> ExitCode {
     let word = std::env::args().nth(1).unwrap_or_default();
@@ -23,13 +21,12 @@ fn main() -> ExitCode {
     let workspace = workspace.canonicalize().expect("the workspace is there");
     let copy = workspace.join("target/mutants");
     copy_sources(&workspace, &copy);
-    rename_binary(&copy);
     println!(
         "| promise | mutant | store | schedules until caught | seen as |\n|---|---|---|---|---|"
     );
     let mut alive = 0;
     for mutant in MUTANTS.iter().filter(|mutant| mutant.what.contains(&word)) {
-        let caught = run(mutant, &workspace, &copy);
+        let caught = run(mutant, &copy);
         alive += u32::from(caught.is_none());
         let (schedules, seen_as) = caught.unwrap_or_else(|| ("never".to_owned(), String::new()));
         let (promise, store) = (mutant.promise.code(), mutant.store.name());
@@ -38,34 +35,27 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(alive > 0))
 }
 
-/// The files under version control, as they are now.
+/// The files under version control, as they are now, and none that were there before.
 fn copy_sources(workspace: &Path, copy: &Path) {
+    for old in fs::read_dir(copy).into_iter().flatten().flatten() {
+        let path = old.path();
+        if path.is_dir() && !path.ends_with("target") {
+            fs::remove_dir_all(path).expect("the copy can be removed");
+        }
+    }
     let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
     let listed = Command::new("git").args(list).current_dir(workspace).output();
     let listed = String::from_utf8(listed.expect("git is there").stdout).expect("names are text");
     for name in listed.lines() {
         let (from, to) = (workspace.join(name), copy.join(name));
         let Ok(text) = fs::read(&from) else { continue };
-        // Written only if it changed, so that nothing is built in vain.
-        if fs::read(&to).is_ok_and(|there| there == text) {
-            continue;
-        }
         fs::create_dir_all(to.parent().expect("a file lies in a folder")).expect("a folder");
         fs::write(&to, text).expect("the copy can be written");
     }
 }
 
-/// The program of the mutants is not to stand in the place of the real one.
-fn rename_binary(copy: &Path) {
-    let file = copy.join("tests/Cargo.toml");
-    let manifest = fs::read_to_string(&file).expect("the manifest is there");
-    let renamed = manifest.replace("name = \"schedules\"", &format!("name = \"{BINARY}\""));
-    assert_ne!(renamed, manifest, "the manifest names the program");
-    fs::write(file, renamed).expect("the copy can be written");
-}
-
 /// How many schedules it took and which promises were seen broken; `None` if the mutant lived.
-fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String)> {
+fn run(mutant: &Mutant, copy: &Path) -> Option<(String, String)> {
     let files: Vec<PathBuf> =
         mutant.edits.iter().map(|edit| copy.join("rustok-events/src").join(edit.file)).collect();
     let originals: Vec<String> =
@@ -77,9 +67,10 @@ fn run(mutant: &Mutant, workspace: &Path, copy: &Path) -> Option<(String, String
     }
     let cargo = |command: &str| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args([command, "--quiet", "-p", "rustok-events-tests", "--bin", BINARY]);
-        // The dependencies are built already.
-        cargo.current_dir(copy).env("CARGO_TARGET_DIR", workspace.join("target"));
+        cargo.args([command, "--quiet", "-p", "rustok-events-tests", "--bin", "schedules"]);
+        // A target folder of its own: in that of the workspace cargo would take a mutant for the real thing, since it
+        // tells packages apart by where they lie below their workspace.
+        cargo.current_dir(copy).env("CARGO_TARGET_DIR", copy.join("target"));
         cargo.env("RUST_BACKTRACE", "0");
         cargo
     };

@@ -13,18 +13,17 @@
 mod actors;
 mod checks;
 mod events;
+mod keys;
+mod log;
 mod matrix;
 mod observer;
+mod order;
 mod plan;
 mod tables;
 mod world;
 mod writers;
 
-use std::{
-    fmt::{self, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sea_orm::{DatabaseConnection, DbErr};
 
@@ -155,14 +154,12 @@ pub enum ScheduleError {
 /// The first of each kind say what the others would repeat.
 fn lines(violations: &[Violation]) -> String {
     const MOST: usize = 12;
-    let mut lines = String::new();
-    for violation in violations.iter().take(MOST) {
-        let _ = write!(lines, "\n  {violation}");
+    let mut lines: Vec<String> =
+        violations.iter().take(MOST).map(|violation| format!("\n  {violation}")).collect();
+    if violations.len() > MOST {
+        lines.push(format!("\n  and {} more", violations.len() - MOST));
     }
-    if let Some(more) = violations.len().checked_sub(MOST + 1) {
-        let _ = write!(lines, "\n  and {} more", more + 1);
-    }
-    lines
+    lines.concat()
 }
 
 fn list(faults: &[PlannedFault]) -> String {

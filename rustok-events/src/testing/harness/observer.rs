@@ -91,14 +91,15 @@ impl OffsetsAfterResults {
     /// What a group's handlers have results for: effects, and what is held.
     async fn results(&self, group: &str) -> Result<HashSet<(String, Uuid)>, DbErr> {
         let mut results = HashSet::new();
-        for effect in tables::all_effects(&self.db).await? {
-            if effect.group == group {
-                results.insert((effect.handler, effect.event_id));
-            }
-        }
+        // In this order: what is held now can have its effect a moment later, never the other way round.
         for held in tables::all_held(&self.db).await? {
             if let (true, Some(event)) = (held.group == group, held.event_id) {
                 results.insert((held.handler, event));
+            }
+        }
+        for effect in tables::all_effects(&self.db).await? {
+            if effect.group == group {
+                results.insert((effect.handler, effect.event_id));
             }
         }
         Ok(results)
