@@ -8,7 +8,7 @@ use rustok_events::{
     prelude::*,
     testing::HandlerCall,
 };
-use rustok_events_tests::database;
+use rustok_events_tests::Backend;
 use sea_orm::TransactionTrait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -232,7 +232,8 @@ fn a_handler_is_a_unit_struct() {
 
 #[tokio::test]
 async fn a_handler_can_be_called_without_a_broker() {
-    let (db, _dir) = database().await;
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
     let txn = db.begin().await.unwrap();
     let event = Placed { customer: CustomerId("c1".into()), cents: 5, currency: "EUR".into() };
     let call = HandlerCall::of(&event, Uuid::from_u128(1)).unwrap();
