@@ -3,6 +3,13 @@
 //! `cargo run --release -p benches -- relay` prints those of the outbox and the relay, `derive` what the macros add to
 //! the time of `cargo check`.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures are rounded"
+)]
+
 mod database;
 mod derive;
 mod figure;

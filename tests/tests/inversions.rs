@@ -230,7 +230,7 @@ impl Relays {
             .page_size(2)
             .clock(self.clock.clone())
             .faults(faults);
-        config.owner = owner.to_owned();
+        owner.clone_into(&mut config.owner);
         let relay = Relay::new(self.database.db.clone(), self.transport.clone(), config);
         let token = CancellationToken::new();
         let run = relay.run(token.clone());

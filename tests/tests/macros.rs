@@ -6,7 +6,10 @@ use rustok_events::{
     DecodeError, EventHandler, Key, Payload, Scope,
     handler::{OnDeadLetter, RetryPolicy},
     prelude::*,
+    testing::HandlerCall,
 };
+use rustok_events_tests::Backend;
+use sea_orm::TransactionTrait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -225,4 +228,18 @@ fn a_handler_is_a_unit_struct() {
     assert_eq!(of(index_order), ("search", "index_order", retry, OnDeadLetter::Continue));
     assert_eq!(of::<u8, _>(send_mail), ("mail", "mailer", RetryPolicy::new(), OnDeadLetter::Park));
     assert_eq!(of::<String, _>(add_up).0, "totals");
+}
+
+#[tokio::test]
+async fn a_handler_can_be_called_without_a_broker() {
+    let database = Backend::Sqlite.create().await;
+    let db = database.db.clone();
+    let txn = db.begin().await.unwrap();
+    let event = Placed { customer: CustomerId("c1".into()), cents: 5, currency: "EUR".into() };
+    let call = HandlerCall::of(&event, Uuid::from_u128(1)).unwrap();
+    assert_eq!(call.envelope().partition_key(), Some(&b"c1"[..]));
+    let error = index_order.call(&mut call.context(&txn, &App), event.clone()).await.unwrap_err();
+    assert_eq!(error.to_string(), "EUR");
+    let envelope = Envelope { event, meta: call.envelope().clone() };
+    send_mail.call(&mut call.detached_context(&App), envelope).await.unwrap();
 }

@@ -221,10 +221,7 @@ mod away {
         transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
     };
 
-    fn away<'a, T: 'a>() -> BoxFuture<'a, Result<T, TransportError>>
-    where
-        T: Send,
-    {
+    fn away<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, TransportError>> {
         Box::pin(async { Err(TransportError::Unavailable("nobody answers".into())) })
     }
 

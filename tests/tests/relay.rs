@@ -55,7 +55,7 @@ struct Refusing {
 }
 
 impl Refusing {
-    fn refusing(numbers: &[u32]) -> Self {
+    fn numbers(numbers: &[u32]) -> Self {
         Self { refused: Arc::new(Mutex::new(numbers.to_vec())), ..Self::default() }
     }
 
@@ -140,7 +140,7 @@ fn firsts(published: &[u32], of: &[u32]) -> Vec<u32> {
 on_every_database! {
 async fn a_refused_event_parks_its_key_and_no_other(database) {
     let db = &database.db;
-    let transport = Refusing::refusing(&[2]);
+    let transport = Refusing::numbers(&[2]);
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     publish(db, &[("a", 1), ("b", 11), ("a", 2), ("a", 3), ("b", 12), ("c", 21)]).await;
     let report = relay.drain().await.unwrap();
@@ -179,7 +179,7 @@ async fn a_refused_event_parks_its_key_and_no_other(database) {
 on_every_database! {
 async fn a_discarded_event_is_never_published_and_its_key_goes_on(database) {
     let db = &database.db;
-    let transport = Refusing::refusing(&[1, 7]);
+    let transport = Refusing::numbers(&[1, 7]);
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     publish(db, &[("a", 1), ("a", 2), ("", 7), ("", 8)]).await;
     assert_eq!(relay.drain().await.unwrap().parked, 3);

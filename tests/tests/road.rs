@@ -306,3 +306,26 @@ fn published(transport: &MemoryTransport) -> Vec<u32> {
         .map(|message| serde_json::from_slice::<Counted>(&message.payload).unwrap().number)
         .collect()
 }
+
+on_every_database! {
+async fn a_savepoint_takes_its_events_with_it(database) {
+    let db = &database.db;
+    let transport = MemoryTransport::new();
+    let bus = TransactionalEventBus::new();
+    let txn = db.begin().await.unwrap();
+    bus.publish_in_tx(&txn, TENANT, None, counted("a", 1)).await.unwrap();
+    let kept = txn.begin().await.unwrap();
+    bus.publish_in_tx(&kept, TENANT, None, counted("a", 2)).await.unwrap();
+    kept.commit().await.unwrap();
+    let undone = txn.begin().await.unwrap();
+    bus.publish_in_tx(&undone, TENANT, None, counted("a", 3)).await.unwrap();
+    // On the outer handle, while the inner savepoint is open: it lands inside the savepoint.
+    bus.publish_in_tx(&txn, TENANT, None, counted("a", 4)).await.unwrap();
+    undone.rollback().await.unwrap();
+    bus.publish_in_tx(&txn, TENANT, None, counted("a", 5)).await.unwrap();
+    bus.commit(txn).await.unwrap();
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    assert_eq!(relay.drain().await.unwrap().published, 3);
+    assert_eq!(published(&transport), [1, 2, 5]);
+}
+}

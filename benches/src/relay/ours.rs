@@ -35,7 +35,9 @@ pub(crate) async fn publish(
         }
     }
     if let Some(sink) = sink {
-        numbers.into_iter().for_each(|number| sink.committing(number));
+        for number in numbers {
+            sink.committing(number);
+        }
     }
     bus.commit(txn).await?;
     Ok(())

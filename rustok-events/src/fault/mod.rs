@@ -53,8 +53,8 @@ pub const POINTS: &[&str] = &[
 
 /// No faults: what a build without the `testing` feature carries, of no size and no effect.
 #[cfg(not(feature = "testing"))]
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Faults;
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {}
 
 #[cfg(not(feature = "testing"))]
 #[allow(clippy::unused_async, reason = "the twin under `testing` waits")]

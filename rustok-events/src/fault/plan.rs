@@ -8,13 +8,13 @@ use super::{Draw, POINTS};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The process ends there, as by `kill -9`: nothing in it passes another point. See [`Process`].
+    /// The process ends there, as by `kill -9`: nothing in it passes another point. See [`Process`](super::Process).
     Crash,
     /// The process is told to stop, and goes on as it does at any stop.
     Stop,
     /// The connection is lost: an error instead of the call (`….before`), or instead of its answer (`….after`).
     Error,
-    /// It stands still for [longer than a lease](Faults::pause).
+    /// It stands still for [longer than a lease](super::Faults::pause).
     Pause,
     /// The broker does something twice: appends a batch, hands a batch out.
     Duplicate,

@@ -9,3 +9,4 @@ mod inbox;
 mod kit;
 mod letters;
 mod unreadable;
+mod versions;

@@ -140,7 +140,9 @@ impl Floor for MariaDbFloor {
         });
         let first = insert.build().execute(&mut *txn).await?.last_insert_id();
         pend(&mut txn, "pending", first, samples.iter().map(Sample::part)).await?;
-        samples.iter().for_each(|sample| sink.committing(sample.number()));
+        for sample in samples {
+            sink.committing(sample.number());
+        }
         txn.commit().await?;
         self.wake.notify_waiters();
         Ok(())

@@ -231,7 +231,9 @@ impl Floor for PostgresFloor {
         .bind(payloads)
         .execute(&mut *txn)
         .await?;
-        samples.iter().for_each(|sample| sink.committing(sample.number()));
+        for sample in samples {
+            sink.committing(sample.number());
+        }
         txn.commit().await?;
         self.wake.notify_waiters();
         Ok(())

@@ -116,7 +116,9 @@ impl Floor for SqliteFloor {
             row.push_bind(sample.key()).push_bind(headers(sample)).push_bind(payload);
         });
         insert.build().execute(&mut *txn).await?;
-        samples.iter().for_each(|sample| sink.committing(sample.number()));
+        for sample in samples {
+            sink.committing(sample.number());
+        }
         txn.commit().await?;
         self.wake.notify_waiters();
         Ok(())

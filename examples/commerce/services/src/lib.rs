@@ -50,8 +50,7 @@ impl Shared {
 
     /// A server of its own, shared by both services.
     pub fn remote(&self) -> IggyConfig {
-        let mut config = IggyConfig::default();
-        config.mode = IggyMode::Remote;
+        let mut config = IggyConfig { mode: IggyMode::Remote, ..IggyConfig::default() };
         config.remote.addresses = vec![self.iggy.clone()];
         config
     }
