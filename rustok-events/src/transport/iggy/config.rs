@@ -28,7 +28,7 @@ pub enum IggyMode {
 /// use rustok_events::iggy::{IggyConfig, IggyMode};
 ///
 /// let config: IggyConfig = serde_json::from_str(
-///     r#"{ "mode": "remote", "remote": { "addresses": ["10.0.0.7:8090"], "send_timeout": "5s" } }"#,
+///     r#"{ "mode": "remote", "remote": { "addresses": ["10.0.0.7:8090"] }, "connection": { "send_timeout": "5s" } }"#,
 /// )?;
 /// assert_eq!(config.mode, IggyMode::Remote);
 /// assert_eq!(config.topology.domain_partitions, 8);
