@@ -73,7 +73,7 @@ fn interval_rank(len: usize) -> usize {
     for rank in 0..len / 2 {
         outside += chance;
         if outside > 0.025 {
-            return rank;
+            return rank.saturating_sub(1);
         }
         chance *= (len - rank) as f64 / (rank + 1) as f64;
     }
