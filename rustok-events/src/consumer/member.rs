@@ -158,14 +158,14 @@ impl<S: Send + Sync + 'static> Member<S> {
             self.config.faults.broker("consumer.acknowledge.before").await?;
             match subscription.acknowledge(done.partition, offset).await {
                 // Its work is another member's now, and done again there. The other partitions go on: a new membership
-                // would take theirs from other members in turn. What waits of this one is done here too, and the
-                // inbox makes that harmless: should the partition come back, the subscription may not hand out again
-                // what it has handed out, and a later offset would pass over what was thrown away.
+                // would take theirs from other members in turn. Should the partition come back, the subscription
+                // hands out again what is thrown away here.
                 Err(TransportError::LostOwnership { partition, .. }) => {
                     tracing::info!(
                         group = self.processor.group, topic = %self.processor.topic, partition,
                         "a partition went to another member"
                     );
+                    self.waiting.remove(&partition);
                 }
                 acknowledged => acknowledged?,
             }

@@ -235,7 +235,15 @@ impl<T: EventTransport> Subscription for FaultySubscription<T> {
             if let Some(observer) = &self.observer {
                 observer.acknowledging(&self.group, &self.topic, partition, offset).await;
             }
-            self.inner.acknowledge(partition, offset).await
+            let stored = self.inner.acknowledge(partition, offset).await;
+            if let Err(TransportError::LostOwnership { .. }) = &stored {
+                // Should it come back, it is handed out again from what the group is done with then.
+                let lost = |message: &IncomingMessage| message.partition == partition;
+                self.ready.iter_mut().for_each(|batch| batch.retain(|message| !lost(message)));
+                self.ready.retain(|batch| !batch.is_empty());
+                self.last.retain(|message| !lost(message));
+            }
+            stored
         })
     }
 }

@@ -239,15 +239,19 @@ impl Subscription for Member {
     ) -> BoxFuture<'_, Result<(), TransportError>> {
         Box::pin(async move {
             let mut state = self.broker.lock();
-            let group = state
+            let owned = state
                 .groups
                 .get_mut(&self.key)
-                .filter(|group| group.owns(self.id, partition as usize))
-                .ok_or_else(|| TransportError::LostOwnership {
+                .filter(|group| group.owns(self.id, partition as usize));
+            let Some(group) = owned else {
+                // Should it come back, it is handed out again from what the group is done with then.
+                self.handed_out.remove(&(partition as usize));
+                return Err(TransportError::LostOwnership {
                     group: self.key.0.clone(),
                     topic: self.key.1.clone(),
                     partition,
-                })?;
+                });
+            };
             let done = &mut group.done[partition as usize];
             *done = (*done).max(offset + 1);
             Ok(())

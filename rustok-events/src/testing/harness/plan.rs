@@ -121,7 +121,7 @@ impl Plan {
             let mild = if draw.chance(30) { Fate::Panics } else { Fate::Fails(times) };
             fate(&mut draw, mild);
         }
-        if draw.chance(92) {
+        if draw.chance(95) {
             for _ in 0..2 {
                 let deadly = *draw.of(&[Fate::Hopeless, Fate::Terminal]);
                 fate(&mut draw, deadly);

@@ -92,7 +92,8 @@ impl<'w> Transaction<'w> {
         if locks {
             version = Some(tables::lock_key(txn, first_key).await?);
         }
-        let at_once = count > 1 && (bursts || self.draw.chance(30));
+        let delays = self.world.plan.delays;
+        let at_once = count > 1 && !delays && (bursts || self.draw.chance(30));
         let keys: Vec<&'static str> = (0..count)
             .map(|_| if locks || at_once { first_key } else { *self.draw.of(&KEYS) })
             .collect();
@@ -111,7 +112,7 @@ impl<'w> Transaction<'w> {
             }
         } else {
             for (key, fact) in keys.iter().zip(facts.collect::<Vec<_>>()) {
-                if self.world.plan.delays && self.draw.chance(50) {
+                if delays && self.draw.chance(60) {
                     let later = Duration::from_millis(500 + self.draw.below(2000) as u64);
                     let at = self.world.clock.now() + later;
                     let id = bus.publish_at(txn, TENANT, None, at, fact).await?;
