@@ -129,8 +129,8 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::MySql,
         edits: &[Edit {
             file: "outbox/store/mysql.rs",
-            find: "DELETE FROM rustok_outbox_pending WHERE part = ? AND id IN ({})",
-            replace: "DELETE FROM rustok_outbox_pending WHERE part = ? AND id <= GREATEST(0, {})",
+            find: "ON p.part = d.part AND p.id = d.id",
+            replace: "ON p.part = d.part AND p.id <= d.id",
         }],
     },
     Mutant {
