@@ -1,7 +1,7 @@
 //! Databases for tests: SQLite in a folder of its own, PostgreSQL and MySQL or MariaDB where a server is given, each
 //! test in a schema or database of its own that is dropped at the end.
 
-use std::{env, io::Write as _, thread, time::Duration};
+use std::{env, thread, time::Duration};
 
 use rustok_events::migration::Migrator;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
@@ -66,9 +66,7 @@ impl Backend {
     pub fn is_available(self, test: &str) -> bool {
         let missing = self.variable().filter(|variable| env::var(variable).is_err());
         if let Some(variable) = missing {
-            // Not `eprintln!`, which the test harness would swallow.
-            let _ =
-                writeln!(std::io::stderr(), "SKIPPED {test} on {self:?}: {variable} is not set");
+            crate::skipped(&format!("{test} on {self:?}"), variable);
         }
         missing.is_none()
     }

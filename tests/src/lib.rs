@@ -11,7 +11,7 @@ pub mod schedules;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io::Write as _, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
@@ -42,6 +42,12 @@ macro_rules! on_every_database {
             }
         }
     };
+}
+
+/// Says that a test is skipped because a variable names no server.
+pub fn skipped(test: &str, variable: &str) {
+    // Not `eprintln!`, which the test harness would swallow.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {variable} is not set");
 }
 
 /// Waits until a condition holds, at most half a minute.

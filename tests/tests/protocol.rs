@@ -49,7 +49,7 @@ async fn the_embedded_broker_rebalancing_as_real_servers_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_server() {
     let Ok(address) = std::env::var(ADDRESS) else {
-        eprintln!("skipped: {ADDRESS} names no server");
+        rustok_events_tests::skipped("the protocol of a real Iggy server", ADDRESS);
         return;
     };
     let of = |name, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());

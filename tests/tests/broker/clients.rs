@@ -10,7 +10,7 @@ const PYTHON: &str = "TEST_IGGY_PYTHON";
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_client_produces_and_consumes() {
     let Some(python) = std::env::var_os(PYTHON) else {
-        eprintln!("skipped: {PYTHON} names no interpreter with `apache-iggy`");
+        rustok_events_tests::skipped("the official Python client", PYTHON);
         return;
     };
     let broker = broker().await;

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     env,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ use rustok_events::{
     },
     transport::{IncomingMessage, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
+use rustok_events_tests::skipped;
 
 /// A broker of its own, or a place of its own at a shared one.
 #[derive(Clone)]
@@ -38,7 +42,8 @@ impl Broker {
     pub(crate) async fn server() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(address) = env::var("TEST_IGGY_ADDRESS") else {
-            eprintln!("skipped: TEST_IGGY_ADDRESS names no server");
+            static SAID: Once = Once::new();
+            SAID.call_once(|| skipped("all cases on a real Iggy server", "TEST_IGGY_ADDRESS"));
             return None;
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
