@@ -77,8 +77,13 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let interrupted = interrupt(stop.clone());
     let runtime = EventRuntime::builder(db.clone())
         .transport(transport.clone())
-        // After a kill the next run waits for the lease of the killed one: keep it short.
-        .relay(RelayConfig::default().lease(Duration::from_secs(2)))
+        // After a kill the next run waits for the lease of the killed one: keep it short. The last line is counted
+        // from the outbox: keep what was published, however late the program is started again.
+        .relay(
+            RelayConfig::default()
+                .lease(Duration::from_secs(2))
+                .replay_window(Duration::from_hours(24 * 365 * 10)),
+        )
         .handler(handlers::index_order)
         .handler(handlers::add_to_total)
         .handler(handlers::note_indexed)
