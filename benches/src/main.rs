@@ -1,7 +1,7 @@
 //! Figures, each a ratio against a floor that is measured in the same run, in turn with it.
 //!
-//! `cargo run --release -p benches -- relay` prints those of the outbox and the relay, `derive` what the macros add to
-//! the time of `cargo check`.
+//! `cargo run --release -p benches -- relay` prints those of the outbox and the relay, `consume` those of the consumers,
+//! `derive` what the macros add to the time of `cargo check`.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -10,6 +10,7 @@
     reason = "figures are rounded"
 )]
 
+mod consume;
 mod database;
 mod derive;
 mod figure;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Figures {
     /// The outbox and the relay, against hand-written SQL.
     Relay(relay::Options),
+    /// The consumers, against a loop written by hand over the SDK.
+    Consume(consume::Options),
     /// What the macros add to the time of `cargo check`.
     Derive,
 }
@@ -39,6 +42,7 @@ enum Figures {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().figures {
         Figures::Relay(options) => relay::run(options).await,
+        Figures::Consume(options) => consume::run(options).await,
         Figures::Derive => derive::run().map_err(|error| anyhow::anyhow!("{error}")),
     }
 }

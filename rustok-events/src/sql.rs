@@ -30,6 +30,26 @@ pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTrans
         DbBackend::Sqlite => None,
         _ => Some(IsolationLevel::ReadCommitted),
     };
+    begin(db, isolation_level).await
+}
+
+/// Begins a transaction like [`begin_write`], whose commit returns only once it is durable, whatever the database's or
+/// the role's own setting.
+pub(crate) async fn begin_durable(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return begin_write(db).await;
+    }
+    let txn = begin(db, None).await?;
+    // Both in one question to the server.
+    let set = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
+    txn.execute_unprepared(set).await?;
+    Ok(txn)
+}
+
+async fn begin(
+    db: &DatabaseConnection,
+    isolation_level: Option<IsolationLevel>,
+) -> Result<DatabaseTransaction, DbErr> {
     let options = TransactionOptions {
         isolation_level,
         access_mode: None,

@@ -2,7 +2,10 @@
 
 use std::{error::Error, sync::Arc};
 
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
+use sea_orm::{
+    ConnAcquireErr, DbErr, RuntimeErr, SqlxError,
+    sqlx::{error::DatabaseError, mysql::MySqlDatabaseError},
+};
 
 /// The kinds of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,17 +66,26 @@ fn of_sqlx(error: &SqlxError) -> Trouble {
         | SqlxError::PoolClosed
         | SqlxError::WorkerCrashed => Trouble::Away,
         SqlxError::PoolTimedOut => Trouble::NoConnection,
+        SqlxError::Database(error) if is_mysql_conflict(&**error) => Trouble::Conflict,
         SqlxError::Database(error) => error.code().map_or(Trouble::Refused, |code| of_code(&code)),
         _ => Trouble::Refused,
     }
 }
 
+/// MySQL's and MariaDB's lock wait timeout and MariaDB's changed record come with SQLSTATE HY000, which says nothing: only
+/// their numbers tell them apart.
+fn is_mysql_conflict(error: &dyn DatabaseError) -> bool {
+    let number = error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
+    matches!(number, Some(1020 | 1205 | 1213))
+}
+
 /// SQLSTATE, or SQLite's own result codes.
 fn of_code(code: &str) -> Trouble {
     match code {
-        // Serialization failure, deadlock, lock not available; MySQL's lock wait timeout comes as HY000, and is not
-        // told apart from others of that state. SQLite: busy and locked, plain and extended.
-        "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" => Trouble::Conflict,
+        // Serialization failure, deadlock, lock not available. SQLite: busy and locked, plain and extended.
+        "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "518" | "773" => {
+            Trouble::Conflict
+        }
         // Shutdown and start-up, too many connections.
         "57P01" | "57P02" | "57P03" | "53300" | "08004" => Trouble::Away,
         _ if code.starts_with("08") && code.len() == 5 => Trouble::Away,

@@ -37,6 +37,7 @@ pub struct TestDatabase {
 
 #[derive(Debug)]
 enum Cleanup {
+    None,
     Folder(#[allow(dead_code, reason = "removed when it is dropped")] TempDir),
     Statement { url: String, sql: String },
 }
@@ -79,9 +80,29 @@ impl Backend {
         }
     }
 
+    /// The backend that a database URL speaks of.
+    pub fn of_url(url: &str) -> Option<Self> {
+        match url.split(':').next()? {
+            "sqlite" => Some(Self::Sqlite),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "mysql" | "mariadb" => Some(Self::MySql),
+            _ => None,
+        }
+    }
+
     /// A new database with the crate's tables and an empty ledger.
     pub async fn create(self) -> TestDatabase {
-        let database = self.create_empty().await;
+        self.filled(self.create_empty().await).await
+    }
+
+    /// The like in the database that a URL names, which has to be empty and is left as it is at the end.
+    pub async fn create_at(self, url: &str) -> TestDatabase {
+        let (db, schema) = (connect(url, "", CONNECTIONS).await, String::new());
+        let database = TestDatabase { db, url: url.to_owned(), schema, cleanup: Cleanup::None };
+        self.filled(database).await
+    }
+
+    async fn filled(self, database: TestDatabase) -> TestDatabase {
         Migrator::up(&database.db, None).await.expect("the tables are created");
         let id = match self {
             Self::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",
@@ -168,7 +189,7 @@ impl Drop for TestDatabase {
     }
 }
 
-async fn connect(url: &str, schema: &str, connections: u32) -> DatabaseConnection {
+pub(crate) async fn connect(url: &str, schema: &str, connections: u32) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)

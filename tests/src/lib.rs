@@ -3,6 +3,7 @@
 #![allow(clippy::missing_panics_doc, reason = "test support panics where a test would fail")]
 
 mod database;
+pub mod members;
 pub mod mutants;
 pub mod schedules;
 

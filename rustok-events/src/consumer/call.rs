@@ -20,7 +20,7 @@ impl Surroundings {
         &self,
         handler: &dyn ErasedHandler<S>,
         invocation: Invocation<'_, S>,
-        deliveries: &[Delivered],
+        deliveries: &[&Delivered],
     ) -> Result<(), Failure> {
         let spec = handler.spec();
         let meta = &deliveries[0].meta;

@@ -46,7 +46,11 @@ pub struct ConsumerConfig {
     /// How long the inbox remembers an event: the window of deduplication. Never shorter than the retention of the
     /// topics. `None`: for ever.
     pub inbox_retention: Option<Duration>,
-    /// How often to forget what is older than [`inbox_retention`](Self::inbox_retention).
+    /// How long a record is kept of an event that was discarded or passed over. `None`: for ever. Dead letters and held
+    /// events are never forgotten.
+    pub record_retention: Option<Duration>,
+    /// How often to forget what is older than [`inbox_retention`](Self::inbox_retention) and
+    /// [`record_retention`](Self::record_retention).
     pub hygiene_tick: Duration,
     /// Where a new group begins.
     pub start_from: StartFrom,
@@ -93,6 +97,7 @@ impl Default for ConsumerConfig {
             hold_for: Duration::from_secs(30),
             breaker_threshold: 5,
             inbox_retention: Some(Duration::from_hours(30 * 24)),
+            record_retention: Some(Duration::from_hours(90 * 24)),
             hygiene_tick: Duration::from_mins(1),
             start_from: StartFrom::Beginning,
             codec: Codec::Json,

@@ -1,26 +1,32 @@
 //! Inside the transaction: claim in the inbox, hold what must wait, call the handler with the rest.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::{halt::Failed, message::Message, processor::Processor, transaction::News};
+use super::{
+    halt::Failed,
+    message::Message,
+    processor::Processor,
+    transaction::{News, Stumble},
+};
 use crate::{
     EventId,
     handler::{Delivered, ErasedHandler, HandlerSpec, Invocation},
     held::{self, Reason, TenantKey},
-    inbox::{self, Outcome},
+    inbox::{self, Claimed, Outcome},
 };
 
 impl<S: Send + Sync + 'static> Processor<S> {
     /// Claims messages for a handler with an inbox and calls it with those that are new to it; messages of a key
-    /// that waits are held instead.
+    /// that waits are held instead. `mixed` is for messages of which some were claimed before.
     pub(super) async fn deliver(
         &self,
         txn: &DatabaseTransaction,
         handler: &dyn ErasedHandler<S>,
         messages: &[&Message],
         attempt: u32,
+        mixed: bool,
         news: &News,
     ) -> Result<(), Failed> {
         let spec = handler.spec();
@@ -30,30 +36,53 @@ impl<S: Send + Sync + 'static> Processor<S> {
             .filter_map(|message| Some((*message, message.content.as_ref().ok()?)))
             .collect();
         let ids: Vec<EventId> = delivered.iter().map(|(_, delivered)| delivered.meta.id).collect();
-        let mut fresh =
-            inbox::claim(txn, self.group, spec.name, &ids, Outcome::Handled, now).await?;
-        if fresh.is_empty() {
-            return Ok(());
+        let (group, outcome) = (self.group, Outcome::Handled);
+        let mut fresh = None;
+        if mixed {
+            fresh = Some(inbox::claim_each(txn, group, spec.name, &ids, outcome, now).await?);
+        } else {
+            match inbox::claim(txn, group, spec.name, &ids, outcome, now).await? {
+                Claimed::All => {}
+                Claimed::Nothing => return Ok(()),
+                Claimed::Mixed => {
+                    news.stumbled(Stumble::Mixed);
+                    return Err(Failed::Database(DbErr::Custom(
+                        "some events of the batch were claimed before".to_owned(),
+                    )));
+                }
+            }
         }
-        let keys: HashSet<TenantKey> = delivered
-            .iter()
-            .filter_map(|(_, delivered)| held::tenant_key(&delivered.meta))
-            .collect();
-        let blocked = held::blocked_keys(txn, self.holder(&spec), &keys).await?;
-        let mut calls: Vec<Delivered> = Vec::with_capacity(fresh.len());
+        let keys = || {
+            let keys =
+                delivered.iter().filter_map(|(_, delivered)| held::tenant_key(&delivered.meta));
+            keys.collect::<HashSet<TenantKey>>()
+        };
+        let blocked = held::blocked_keys(txn, self.holder(&spec), keys).await?;
+        let mut calls: Vec<(u64, Cow<'_, Delivered>)> = Vec::with_capacity(delivered.len());
         for (message, delivered) in delivered {
             // The first of two deliveries of one event is the one that counts.
-            if !fresh.remove(&delivered.meta.id.as_uuid()) {
+            if fresh.as_mut().is_some_and(|fresh| !fresh.remove(&delivered.meta.id.as_uuid())) {
                 continue;
             }
-            match held::tenant_key(&delivered.meta).filter(|key| blocked.contains(key)) {
+            let key = if blocked.is_empty() { None } else { held::tenant_key(&delivered.meta) };
+            match key.filter(|key| blocked.contains(key)) {
                 Some(key) => self.hold_behind(txn, &spec, message, key, news).await?,
-                None => calls.push(attempted(delivered, attempt)),
+                None => calls.push((message.raw.offset, attempted(delivered, attempt))),
             }
         }
-        let at_once = if spec.batch { calls.len().max(1) } else { 1 };
-        for deliveries in calls.chunks(at_once) {
-            self.call(Some(txn), handler, deliveries, news).await?;
+        if spec.batch {
+            let deliveries: Vec<&Delivered> =
+                calls.iter().map(|(_, delivered)| &**delivered).collect();
+            if !deliveries.is_empty() {
+                self.call(Some(txn), handler, &deliveries, news).await?;
+            }
+            return Ok(());
+        }
+        for (offset, delivered) in &calls {
+            if let Err(failed) = self.call(Some(txn), handler, &[&**delivered], news).await {
+                news.stumbled(Stumble::At(*offset));
+                return Err(failed);
+            }
         }
         Ok(())
     }
@@ -79,7 +108,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
         &self,
         txn: Option<&DatabaseTransaction>,
         handler: &dyn ErasedHandler<S>,
-        deliveries: &[Delivered],
+        deliveries: &[&Delivered],
         news: &News,
     ) -> Result<(), Failed> {
         let invocation =
@@ -89,8 +118,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
 }
 
 /// A delivery as the `attempt`-th call of a handler sees it.
-pub(super) fn attempted(delivered: &Delivered, attempt: u32) -> Delivered {
+pub(super) fn attempted(delivered: &Delivered, attempt: u32) -> Cow<'_, Delivered> {
+    if delivered.meta.attempt == attempt {
+        return Cow::Borrowed(delivered);
+    }
     let mut delivered = delivered.clone();
     delivered.meta.attempt = attempt;
-    delivered
+    Cow::Owned(delivered)
 }

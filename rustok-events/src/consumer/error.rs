@@ -1,5 +1,7 @@
 //! Why consumers could not be built, or stopped.
 
+use std::time::Duration;
+
 use sea_orm::DbErr;
 
 use crate::{
@@ -89,6 +91,20 @@ pub enum ConsumerError {
     /// The tables do not fit this program.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// A topic keeps its messages for longer than the inbox remembers them: what is delivered again after that would
+    /// be handled again.
+    #[error(
+        "topic `{topic}` keeps its messages for {kept:?}, but the inbox remembers them for {window:?} only: set \
+         `inbox_retention` to {kept:?} or more, or let the topic keep less"
+    )]
+    WindowTooShort {
+        /// The topic.
+        topic: TopicName,
+        /// How long it keeps its messages.
+        kept: Duration,
+        /// How long the inbox remembers an event.
+        window: Duration,
+    },
     /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
     #[error(
         "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
@@ -119,6 +135,7 @@ impl ConsumerError {
             Self::Transport(error) => error.code(),
             Self::Database(_) => "database",
             Self::Schema(error) => error.code(),
+            Self::WindowTooShort { .. } => "inbox_window_too_short",
             Self::Unreadable { code, .. } => code,
             Self::Crashed(_) => "crashed",
         }

@@ -1,5 +1,7 @@
 //! Why work ended before it had a result, and why a transaction did not commit.
 
+use std::fmt;
+
 use sea_orm::DbErr;
 
 use super::ConsumerError;
@@ -19,6 +21,15 @@ pub(super) enum Failed {
     Handler(Failure),
     /// The database's: not an attempt.
     Database(DbErr),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handler(failure) => failure.fmt(f),
+            Self::Database(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<DbErr> for Failed {

@@ -14,6 +14,9 @@ use crate::{
     transport::{EventTransport, IncomingMessage, Subscription, TransportError},
 };
 
+/// How many batches of a partition lie here, the one in flight included.
+const AHEAD: usize = 4;
+
 pub(super) struct Member<S> {
     processor: Arc<Processor<S>>,
     transport: Arc<dyn EventTransport>,
@@ -85,6 +88,7 @@ impl<S: Send + Sync + 'static> Member<S> {
         };
         let Some(joined) = token.run_until_cancelled(join).await else { return Ok(()) };
         let mut subscription = joined?;
+        subscription.bound(self.config.batch_size.saturating_mul(AHEAD));
         let stop = token.child_token();
         let consumed = self.consume(&mut *subscription, token, &stop, backoff).await;
         // What is in flight finishes its transaction and starts nothing new.
@@ -104,7 +108,8 @@ impl<S: Send + Sync + 'static> Member<S> {
         backoff: &mut Backoff,
     ) -> Result<(), ConsumerError> {
         loop {
-            let room = self.config.batch_size * 4;
+            // The subscription bounds what lies here of each partition; this bounds it for one that does not.
+            let room = self.config.batch_size * AHEAD * (self.waiting.len() + 1);
             let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
             tokio::select! {
                 biased;

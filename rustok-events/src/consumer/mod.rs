@@ -8,6 +8,7 @@
 //! A partition has one delivery in flight, partitions run side by side. An offset is stored only after what came
 //! before it is committed, held or dead.
 
+mod at_once;
 mod breaker;
 mod builder;
 mod call;
@@ -23,6 +24,7 @@ pub mod middleware;
 mod processor;
 mod redeliver;
 mod redelivery;
+mod runs;
 mod single;
 mod transaction;
 mod verdict;
@@ -96,7 +98,8 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
     pub async fn run(self, token: CancellationToken) -> Result<(), ConsumerError> {
         let prepare = async {
             migration::wait_for_tables(&self.writer.db).await?;
-            self.provision().await
+            self.provision().await?;
+            self.check_window().await
         };
         let Some(prepared) = token.run_until_cancelled(prepare).await else { return Ok(()) };
         prepared?;
@@ -141,6 +144,32 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The inbox must remember an event for as long as its topic may deliver it again.
+    async fn check_window(&self) -> Result<(), ConsumerError> {
+        let Some(window) = self.config.inbox_retention else { return Ok(()) };
+        let guarded = self
+            .processors
+            .iter()
+            .filter(|processor| processor.handlers.iter().any(|handler| handler.spec().inbox));
+        for processor in guarded {
+            match self.transport.retention(&processor.topic).await {
+                Ok(Some(kept)) if kept > window => {
+                    return Err(ConsumerError::WindowTooShort {
+                        topic: processor.topic.clone(),
+                        kept,
+                        window,
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let topic = &processor.topic;
+                    tracing::warn!(code = error.code(), %error, %topic, "how long a topic keeps its messages is not known");
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn provision_once(&self) -> Result<(), TransportError> {

@@ -1,16 +1,16 @@
-//! Handles the messages of one partition: in one transaction if all goes well, one by one if not.
+//! Handles the messages of one partition: many in one transaction, and what fails alone.
 
 use std::sync::Arc;
 
-use sea_orm::DatabaseTransaction;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     ConsumerConfig, ConsumerError,
     breaker::Breaker,
     call::Surroundings,
-    halt::{Failed, Halt},
+    halt::Halt,
     message::Message,
+    runs::Runs,
     single::Blocked,
     transaction::{News, Writer},
 };
@@ -56,25 +56,50 @@ impl<S: Send + Sync + 'static> Processor<S> {
         done: &mut Option<u64>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
-        self.breaker.ready(stop).await?;
-        let inbox_done = self.all_at_once(messages).await;
+        let inbox = self.handlers.iter().any(|handler| handler.spec().inbox);
         let mut blocked = Blocked::default();
-        for message in messages {
-            let mut accepted = false;
-            for handler in &self.handlers {
-                let spec = handler.spec();
-                if !message.name().is_some_and(|name| spec.accepts(name)) {
-                    continue;
-                }
-                accepted = true;
-                if !(inbox_done && spec.inbox) {
-                    self.one(message, messages, &**handler, &mut blocked, stop).await?;
-                }
+        let mut runs = Runs::new(messages.len());
+        let mut rest = messages;
+        while !rest.is_empty() {
+            self.breaker.ready(stop).await?;
+            let length = if inbox { runs.next(rest) } else { rest.len() };
+            let (run, after) = rest.split_at(length);
+            let inbox_done = inbox && length > 1;
+            if inbox_done && !self.at_once(run, &mut runs, stop).await {
+                continue;
             }
-            if !accepted && let Some(failure) = self.unreadable(message) {
-                self.refuse(message, &failure, stop).await?;
+            for message in run {
+                self.each_handler(message, messages, inbox_done, &mut blocked, stop).await?;
+                *done = Some(message.raw.offset);
             }
-            *done = Some(message.raw.offset);
+            runs.went_well();
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// One message at each handler that accepts it; `inbox_done` leaves those with an inbox out.
+    async fn each_handler(
+        &self,
+        message: &Message,
+        batch: &[Message],
+        inbox_done: bool,
+        blocked: &mut Blocked,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        let mut accepted = false;
+        for handler in &self.handlers {
+            let spec = handler.spec();
+            if !message.name().is_some_and(|name| spec.accepts(name)) {
+                continue;
+            }
+            accepted = true;
+            if !(inbox_done && spec.inbox) {
+                self.one(message, batch, &**handler, blocked, stop).await?;
+            }
+        }
+        if !accepted && let Some(failure) = self.unreadable(message) {
+            self.refuse(message, &failure, stop).await?;
         }
         Ok(())
     }
@@ -92,56 +117,6 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 class: FailureClass::UnknownEvent,
             }),
         }
-    }
-
-    /// Every message and every handler with an inbox in one transaction: whether it worked.
-    async fn all_at_once(&self, messages: &[Message]) -> bool {
-        let inbox = self.handlers.iter().any(|handler| handler.spec().inbox);
-        if !inbox || messages.len() < 2 || messages.iter().any(|message| message.content.is_err()) {
-            return false;
-        }
-        match self.try_all_at_once(messages).await {
-            Ok(()) => {
-                self.breaker.succeeded();
-                true
-            }
-            // Not an attempt: each event is tried again on its own and judged by that.
-            Err(Failed::Handler(failure)) => {
-                tracing::debug!(group = self.group, code = failure.code, error = %failure.error, "a batch falls back to one by one");
-                false
-            }
-            Err(Failed::Database(error)) => {
-                tracing::debug!(group = self.group, %error, "a batch falls back to one by one");
-                false
-            }
-        }
-    }
-
-    async fn try_all_at_once(&self, messages: &[Message]) -> Result<(), Failed> {
-        let txn = self.writer.begin().await?;
-        let news = News::default();
-        let handled = self.all_in(&txn, messages, &news).await;
-        self.writer.end(txn, handled, &news).await?;
-        self.promote(news).await;
-        Ok(())
-    }
-
-    async fn all_in(
-        &self,
-        txn: &DatabaseTransaction,
-        messages: &[Message],
-        news: &News,
-    ) -> Result<(), Failed> {
-        for handler in &self.handlers {
-            let spec = handler.spec();
-            let accepted =
-                |message: &&Message| message.name().is_some_and(|name| spec.accepts(name));
-            let mine: Vec<&Message> = messages.iter().filter(accepted).collect();
-            if spec.inbox && !mine.is_empty() {
-                self.deliver(txn, &**handler, &mine, 1, news).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Looks after keys that events were held behind: what they waited for may have been handled in the moment

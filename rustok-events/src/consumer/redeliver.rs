@@ -105,7 +105,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 class: crate::handler::FailureClass::UnknownEvent,
             }));
         }
-        let delivered = [attempted(delivered, event.attempts + 1)];
+        let delivered = attempted(delivered, event.attempts + 1);
+        let delivered = [&*delivered];
         let news = News::default();
         for handler in targets.iter().filter(|handler| !handler.spec().inbox) {
             self.call(None, *handler, &delivered, &news).await?;

@@ -22,7 +22,7 @@ use crate::{
     backoff,
     handler::{ErasedHandler, Failure, HandlerSpec, OnDeadLetter, RetryPolicy},
     held::{self, Holder, Reason, TenantKey},
-    inbox::{self, Outcome},
+    inbox::{self, Claimed, Outcome},
     sql,
 };
 
@@ -130,13 +130,13 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let news = News::default();
         if handler.spec().inbox {
             let txn = self.writer.begin().await?;
-            let handled = self.deliver(&txn, handler, &[message], attempt, &news).await;
+            let handled = self.deliver(&txn, handler, &[message], attempt, false, &news).await;
             self.writer.end(txn, handled, &news).await?;
             self.promote(news).await;
             return Ok(());
         }
         let Ok(delivered) = &message.content else { return Ok(()) };
-        self.call(None, handler, &[attempted(delivered, attempt)], &news).await
+        self.call(None, handler, &[&*attempted(delivered, attempt)], &news).await
     }
 
     /// Whether the key of a message is blocked at a handler that has no transaction to ask in.
@@ -148,20 +148,24 @@ impl<S: Send + Sync + 'static> Processor<S> {
         blocked: &mut Blocked,
         stop: &CancellationToken,
     ) -> Result<bool, Halt> {
-        let Some(key) = message.meta().and_then(held::tenant_key) else { return Ok(false) };
         if !blocked.0.contains_key(spec.name) {
             let keys =
-                batch.iter().filter_map(|message| held::tenant_key(message.meta()?)).collect();
+                || batch.iter().filter_map(|message| held::tenant_key(message.meta()?)).collect();
             let found = loop {
                 self.breaker.ready(stop).await?;
-                match held::blocked_keys(&self.writer.db, self.holder(spec), &keys).await {
+                match held::blocked_keys(&self.writer.db, self.holder(spec), keys).await {
                     Ok(found) => break found,
                     Err(error) => self.database_failed(error)?,
                 }
             };
             blocked.0.insert(spec.name, found);
         }
-        Ok(blocked.0.get(spec.name).is_some_and(|keys| keys.contains(&key)))
+        // Nothing is blocked most of the time, and then no key is looked at.
+        let Some(keys) = blocked.0.get(spec.name).filter(|keys| !keys.is_empty()) else {
+            return Ok(false);
+        };
+        let key = message.meta().and_then(held::tenant_key);
+        Ok(key.is_some_and(|key| keys.contains(&key)))
     }
 
     /// Carries out a verdict.
@@ -268,7 +272,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 _ => Outcome::Held,
             };
             let id = message.id();
-            if inbox::claim(&txn, self.group, handler, &[id], outcome, now).await?.is_empty() {
+            let claimed = inbox::claim(&txn, self.group, handler, &[id], outcome, now).await?;
+            if claimed != Claimed::All {
                 // Another member of the group had the event meanwhile and has recorded its result.
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::halt::Failed;
@@ -44,9 +44,28 @@ pub(super) struct News {
     pub(super) published: AtomicBool,
     /// Events were held behind others: the handler and the key of each.
     behind: Mutex<Vec<(&'static str, TenantKey)>>,
+    /// Why it cannot be committed.
+    stumble: Mutex<Option<Stumble>>,
+}
+
+/// Why several messages could not be handled at once, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stumble {
+    /// The message at this offset failed.
+    At(u64),
+    /// Some of them were claimed before.
+    Mixed,
 }
 
 impl News {
+    pub(super) fn stumbled(&self, stumble: Stumble) {
+        *self.stumble.lock().unwrap_or_else(PoisonError::into_inner) = Some(stumble);
+    }
+
+    pub(super) fn stumble(&self) -> Option<Stumble> {
+        *self.stumble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn held_behind(&self, handler: &'static str, key: TenantKey) {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner).push((handler, key));
     }
@@ -68,11 +87,7 @@ impl Writer {
 
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
         let permit = self.writers.acquire().await.ok();
-        let txn = sql::begin_write(&self.db).await?;
-        if self.db.get_database_backend() == DbBackend::Postgres {
-            // An offset must not speak of what a crashed server forgot.
-            txn.execute_unprepared("SET LOCAL synchronous_commit = on").await?;
-        }
+        let txn = sql::begin_durable(&self.db).await?;
         Ok(Transaction { txn, _permit: permit })
     }
 

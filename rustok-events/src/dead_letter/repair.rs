@@ -129,10 +129,11 @@ impl DeadLetters {
         letter: &DeadLetter,
         reason: &str,
     ) -> Result<(), DeadLetterError> {
-        let sql = "UPDATE rustok_held SET state = ?, blocks_key = FALSE, reason = ?
+        let sql = "UPDATE rustok_held SET state = ?, blocks_key = FALSE, reason = ?, due_at = ?
                     WHERE id = ? AND state = 'dead'";
         let reason: String = reason.chars().take(held::MAX_ERROR).collect();
-        let values: [Value; 3] = [state::DISCARDED.into(), reason.into(), letter.id.into()];
+        let now = micros(self.clock.now());
+        let values: [Value; 4] = [state::DISCARDED.into(), reason.into(), now, letter.id.into()];
         let changed = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
         if changed.rows_affected() == 0 {
             return Err(DeadLetterError::NotFound { id: letter.id });

@@ -61,7 +61,7 @@ pub(crate) trait ErasedHandler<S>: Send + Sync {
     fn call<'a>(
         &'a self,
         invocation: Invocation<'a, S>,
-        deliveries: &'a [Delivered],
+        deliveries: &'a [&'a Delivered],
     ) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
@@ -91,7 +91,7 @@ where
     fn call<'a>(
         &'a self,
         invocation: Invocation<'a, S>,
-        deliveries: &'a [Delivered],
+        deliveries: &'a [&'a Delivered],
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let input = H::Input::from_deliveries(deliveries).map_err(Failure::from)?;

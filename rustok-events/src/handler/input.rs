@@ -33,13 +33,13 @@ pub trait HandlerInput: Sized + Send {
     const BATCH: bool = false;
     /// Builds the argument from deliveries: exactly one unless it is a batch, and never none.
     #[doc(hidden)]
-    fn from_deliveries(deliveries: &[Delivered]) -> Result<Self, DecodeError>;
+    fn from_deliveries(deliveries: &[&Delivered]) -> Result<Self, DecodeError>;
 }
 
 impl<E: DomainEvent> HandlerInput for E {
     type Event = E;
 
-    fn from_deliveries(deliveries: &[Delivered]) -> Result<Self, DecodeError> {
+    fn from_deliveries(deliveries: &[&Delivered]) -> Result<Self, DecodeError> {
         deliveries[0].decode()
     }
 }
@@ -47,7 +47,7 @@ impl<E: DomainEvent> HandlerInput for E {
 impl<E: DomainEvent> HandlerInput for Envelope<E> {
     type Event = E;
 
-    fn from_deliveries(deliveries: &[Delivered]) -> Result<Self, DecodeError> {
+    fn from_deliveries(deliveries: &[&Delivered]) -> Result<Self, DecodeError> {
         let delivered = &deliveries[0];
         Ok(Self { event: delivered.decode()?, meta: delivered.meta.clone() })
     }
@@ -104,7 +104,7 @@ impl<E: DomainEvent> HandlerInput for Batch<E> {
     type Event = E;
     const BATCH: bool = true;
 
-    fn from_deliveries(deliveries: &[Delivered]) -> Result<Self, DecodeError> {
+    fn from_deliveries(deliveries: &[&Delivered]) -> Result<Self, DecodeError> {
         deliveries
             .iter()
             .map(|delivered| Envelope::from_deliveries(std::slice::from_ref(delivered)))

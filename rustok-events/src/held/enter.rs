@@ -62,7 +62,7 @@ pub(crate) async fn hold(
         }
         Reason::Skipped { failure, attempts, first_failed_at } => {
             let failed = failed(first_failed_at);
-            (state::SKIPPED, false, Some(failure), *attempts, 0, failed, none)
+            (state::SKIPPED, false, Some(failure), *attempts, 0, failed, micros(now))
         }
         Reason::Behind { attempts_left } => {
             (state::WAITING, true, None, 0, *attempts_left, (none.clone(), none.clone()), none)

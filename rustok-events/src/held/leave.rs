@@ -59,7 +59,7 @@ pub(crate) async fn fail(
         Failing::Dead { parks_key } => {
             (state::DEAD, Value::BigInt(None), 0, parks_key && event.key.is_some())
         }
-        Failing::Skipped => (state::SKIPPED, Value::BigInt(None), 0, false),
+        Failing::Skipped => (state::SKIPPED, micros(now), 0, false),
     };
     let sql = "UPDATE rustok_held
                   SET state = ?, due_at = ?, attempts = ?, attempts_left = ?, blocks_key = ?, code = ?, error = ?,

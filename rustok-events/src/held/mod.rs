@@ -11,6 +11,7 @@
 //! blocked; there is no mark beside them that could disagree.
 
 mod enter;
+mod forget;
 mod leave;
 mod queue;
 mod signal;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     enter::{Reason, hold, message_id},
+    forget::{Record, forget},
     leave::{Failing, complete, fail, release},
     queue::{Claim, Due, HeldEvent, claim, claimed, due, next_due, promote, unpromoted},
     signal::{Changes, listen, notify},
@@ -66,9 +68,9 @@ pub(crate) mod state {
     pub(crate) const WAITING: &str = "waiting";
     /// An operator decides.
     pub(crate) const DEAD: &str = "dead";
-    /// An operator decided against it. Kept as a record.
+    /// An operator decided against it. Kept as a record for a while; `due_at` is when that was.
     pub(crate) const DISCARDED: &str = "discarded";
-    /// The configuration decided against it. Kept as a record.
+    /// The configuration decided against it. Kept as a record for a while; `due_at` is when that was.
     pub(crate) const SKIPPED: &str = "skipped";
 }
 
@@ -86,7 +88,7 @@ pub(crate) fn tenant_key(meta: &EventMeta) -> Option<TenantKey> {
 pub(crate) async fn blocked_keys(
     connection: &impl ConnectionTrait,
     holder: Holder<'_>,
-    keys: &HashSet<TenantKey>,
+    keys: impl FnOnce() -> HashSet<TenantKey>,
 ) -> Result<HashSet<TenantKey>, DbErr> {
     let backend = connection.get_database_backend();
     let condition = Holder::CONDITION;
@@ -94,6 +96,7 @@ pub(crate) async fn blocked_keys(
     if connection.query_one_raw(statement(backend, &any, holder.values())).await?.is_none() {
         return Ok(HashSet::new());
     }
+    let keys = keys();
     let mut blocked = HashSet::new();
     let names: Vec<&Vec<u8>> =
         keys.iter().map(|(_, key)| key).collect::<HashSet<_>>().into_iter().collect();

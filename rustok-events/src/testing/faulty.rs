@@ -144,6 +144,13 @@ impl<T: EventTransport> EventTransport for FaultyTransport<T> {
         })
     }
 
+    fn retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<std::time::Duration>, TransportError>> {
+        self.inner.retention(topic)
+    }
+
     fn is_connected(&self) -> bool {
         self.inner.is_connected()
     }
@@ -219,6 +226,10 @@ impl<T: EventTransport> Subscription for FaultySubscription<T> {
             self.last.clone_from(&batch);
             Ok(batch)
         })
+    }
+
+    fn bound(&mut self, unacknowledged: usize) {
+        self.inner.bound(unacknowledged);
     }
 
     fn acknowledge(

@@ -132,7 +132,7 @@ impl<S: Send + Sync + 'static> HandlerTest<S> {
         let published = AtomicBool::new(false);
         let mut invocation =
             Invocation { txn: None, bus: &self.bus, state: &*self.state, published: &published };
-        let deliveries = [delivered];
+        let deliveries = [&delivered];
         let result = if spec.inbox {
             let txn = self.home.db.begin().await?;
             invocation.txn = Some(&txn);

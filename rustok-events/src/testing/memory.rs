@@ -150,6 +150,7 @@ impl EventTransport for MemoryTransport {
                 key,
                 id: member,
                 handed_out: HashMap::new(),
+                bound: u64::MAX,
             };
             Ok(Box::new(subscription) as Box<dyn Subscription>)
         })
@@ -191,6 +192,7 @@ struct Member {
     id: u64,
     /// How far each owned partition was handed out to this member.
     handed_out: HashMap<usize, u64>,
+    bound: u64,
 }
 
 impl Member {
@@ -207,6 +209,9 @@ impl Member {
                 continue;
             }
             let next = self.handed_out.entry(partition).or_insert(group.done[partition]);
+            if next.saturating_sub(group.done[partition]) >= self.bound {
+                continue;
+            }
             let from = usize::try_from(*next).unwrap_or(usize::MAX);
             let messages: Vec<_> = log.iter().skip(from).take(max).cloned().collect();
             if !messages.is_empty() {
@@ -232,6 +237,10 @@ impl Subscription for Member {
         })
     }
 
+    fn bound(&mut self, unacknowledged: usize) {
+        self.bound = unacknowledged as u64;
+    }
+
     fn acknowledge(
         &mut self,
         partition: u32,
@@ -254,6 +263,8 @@ impl Subscription for Member {
             };
             let done = &mut group.done[partition as usize];
             *done = (*done).max(offset + 1);
+            drop(state);
+            self.broker.notify();
             Ok(())
         })
     }

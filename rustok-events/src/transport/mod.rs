@@ -6,7 +6,7 @@
 #[cfg(feature = "iggy")]
 pub mod iggy;
 
-use std::{borrow::Cow, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{borrow::Cow, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -126,6 +126,15 @@ pub trait EventTransport: Send + Sync + 'static {
         start: StartFrom,
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>>;
 
+    /// How long a topic keeps its messages; `None` if it keeps them for ever, or if this transport cannot tell.
+    fn retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Duration>, TransportError>> {
+        let _ = topic;
+        Box::pin(async { Ok(None) })
+    }
+
     /// Whether the transport can reach its broker now.
     fn is_connected(&self) -> bool;
 
@@ -159,6 +168,13 @@ impl<T: EventTransport + ?Sized> EventTransport for Arc<T> {
         T::subscribe(self, group, topic, start)
     }
 
+    fn retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Duration>, TransportError>> {
+        T::retention(self, topic)
+    }
+
     fn is_connected(&self) -> bool {
         T::is_connected(self)
     }
@@ -175,6 +191,14 @@ pub trait Subscription: Send {
     /// Cancellation-safe: a dropped call loses no message. After an error the subscription may be asked again if
     /// the error is retryable, and must be dropped otherwise.
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<IncomingMessage>, TransportError>>;
+
+    /// Bounds how many messages of one partition may be handed out and not acknowledged. A partition with that many
+    /// or more has to wait, and the others go on: a slow one neither fills the memory of its reader nor stops the
+    /// others. A transport that does not implement it has no such bound, and a slow partition may keep the others of
+    /// its member waiting.
+    fn bound(&mut self, unacknowledged: usize) {
+        let _ = unacknowledged;
+    }
 
     /// Stores that the group is done with everything on the partition up to and including `offset`.
     ///

@@ -79,6 +79,10 @@ impl State {
         self.calls.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn note(&self, key: String, number: i64) {
+        self.seen.lock().unwrap().push((key, number));
+    }
+
     pub(crate) fn seen(&self) -> Vec<(String, i64)> {
         self.seen.lock().unwrap().clone()
     }
@@ -107,7 +111,7 @@ pub(crate) async fn run(ctx: &mut HandlerContext<'_, App>, event: Step) -> Handl
 #[event_handler(group = "callers", inbox = none, retry(attempts = 3, min = "100ms", max = "10s"))]
 pub(crate) async fn call_out(ctx: &mut DetachedContext<'_, App>, event: Step) -> HandlerResult {
     ctx.state().check(event.number)?;
-    ctx.state().seen.lock().unwrap().push((event.key, event.number));
+    ctx.state().note(event.key, event.number);
     Ok(())
 }
 

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use rustok_events_tests::{eventually, on_every_database};
+use rustok_events::{
+    ConsumerRuntime,
+    iggy::{IggyConfig, IggyTransport},
+};
+use rustok_events_tests::{Backend, eventually, on_every_database};
+use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ALWAYS, App, TENANT, on, step, walk};
+use crate::domain::{ALWAYS, App, TENANT, give_up, on, step, walk};
 
 const A_DAY: Duration = Duration::from_hours(24);
 
@@ -30,4 +35,57 @@ async fn the_inbox_forgets_after_its_window_and_not_what_is_held(database) {
     let held = "SELECT COUNT(*) FROM rustok_inbox WHERE outcome = 'held'";
     assert_eq!(database.count(held).await, 1);
 }
+}
+
+on_every_database! {
+async fn records_of_what_was_given_up_are_kept_for_a_while(database) {
+    let state = App::default();
+    for number in 0..3 {
+        state.fail(number, ALWAYS);
+    }
+    let app = on(&database).state(state).handler(give_up).consumers(|config| {
+        config.record_retention = Some(7 * A_DAY);
+    });
+    let app = app.start().await.unwrap();
+    app.publish_all(TENANT, (0..3).map(|number| step(&format!("k{number}"), number))).await.unwrap();
+    app.settle().await.unwrap();
+    let letters = app.dead_letters().await.unwrap();
+    assert_eq!(letters.len(), 3);
+    // Dead for longer than records are kept: it is the decision that counts.
+    app.clock().advance(30 * A_DAY);
+    app.letters().discard(letters[0].id, "not wanted").await.unwrap();
+    app.letters().discard(letters[1].id, "not wanted").await.unwrap();
+    let kept = "SELECT COUNT(*) FROM rustok_held";
+    app.clock().advance(6 * A_DAY);
+    app.settle().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(database.count(kept).await, 3, "within the window nothing is forgotten");
+    app.clock().advance(2 * A_DAY);
+    eventually(|| async { database.count(kept).await == 1 }).await;
+    assert_eq!(app.dead_letters().await.unwrap()[0].id, letters[2].id, "what nobody decided on stays");
+}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_keeps_more_than_the_inbox_remembers_is_refused_by_name() {
+    let database = Backend::Sqlite.create().await;
+    for (kept, refused) in [(Some(31 * A_DAY), true), (Some(29 * A_DAY), false), (None, false)] {
+        let mut config = IggyConfig::default();
+        config.embedded.persistent = false;
+        config.retention.max_age = kept;
+        let transport = IggyTransport::new(config).await.unwrap();
+        let builder = ConsumerRuntime::builder(database.db.clone(), transport);
+        let runtime = builder.state(App::default()).handler(walk).build().unwrap();
+        let token = CancellationToken::new();
+        let ended = tokio::time::timeout(Duration::from_secs(2), runtime.run(token)).await;
+        match ended {
+            Ok(ended) => {
+                let error = ended.expect_err("nobody stopped it");
+                assert!(refused, "{error}");
+                assert_eq!(error.code(), "inbox_window_too_short");
+                assert!(error.to_string().contains("`test/steps`"), "{error}");
+            }
+            Err(_) => assert!(!refused, "it runs"),
+        }
+    }
 }

@@ -3,10 +3,14 @@
 #![allow(clippy::field_reassign_with_default, reason = "a configuration is set field by field")]
 
 mod around;
+mod batches;
 mod domain;
 mod failing;
+mod grants;
+mod groups;
 mod inbox;
 mod kit;
 mod letters;
+mod members;
 mod unreadable;
 mod versions;

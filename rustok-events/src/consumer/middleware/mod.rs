@@ -60,7 +60,7 @@ impl<M: Middleware + ?Sized> Middleware for Arc<M> {
 pub struct Call<'a> {
     pub(super) group: &'static str,
     pub(super) handler: &'static str,
-    pub(super) deliveries: &'a [Delivered],
+    pub(super) deliveries: &'a [&'a Delivered],
 }
 
 impl<'a> Call<'a> {

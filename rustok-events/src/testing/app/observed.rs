@@ -125,6 +125,13 @@ impl<T: EventTransport> EventTransport for Observed<T> {
         })
     }
 
+    fn retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<std::time::Duration>, TransportError>> {
+        self.inner.retention(topic)
+    }
+
     fn is_connected(&self) -> bool {
         self.inner.is_connected()
     }
@@ -151,6 +158,10 @@ impl Subscription for ObservedMember {
             }
             Ok(messages)
         })
+    }
+
+    fn bound(&mut self, unacknowledged: usize) {
+        self.inner.bound(unacknowledged);
     }
 
     fn acknowledge(

@@ -4,9 +4,19 @@ use iggy::prelude::IggyMessage;
 
 use crate::{envelope::WireHeaders, transport::IncomingMessage};
 
+/// The kinds of names and values that are read without the SDK's help: bytes and text.
+const RAW: u8 = 1;
+const TEXT: u8 = 2;
+
 /// Reads a message. Headers that cannot be read are left out: the message is then no event, and is kept as such.
 pub(super) fn read(partition: u32, message: IggyMessage) -> IncomingMessage {
-    let headers = match message.user_headers_map() {
+    let raw = message.user_headers.as_deref().unwrap_or_default();
+    let headers = plain(raw).unwrap_or_else(|| of_any_kind(partition, &message));
+    IncomingMessage { partition, offset: message.header.offset, headers, payload: message.payload }
+}
+
+fn of_any_kind(partition: u32, message: &IggyMessage) -> WireHeaders {
+    match message.user_headers_map() {
         Ok(headers) => headers
             .unwrap_or_default()
             .into_iter()
@@ -16,6 +26,81 @@ pub(super) fn read(partition: u32, message: IggyMessage) -> IncomingMessage {
             tracing::warn!(partition, offset = message.header.offset, %error, "headers cannot be read");
             WireHeaders::new()
         }
-    };
-    IncomingMessage { partition, offset: message.header.offset, headers, payload: message.payload }
+    }
+}
+
+/// Headers whose names are text and whose values are text or bytes, as this crate writes them: read straight off the
+/// wire, which takes half of what building the SDK's map and ours from it does. `None` for anything else.
+fn plain(mut raw: &[u8]) -> Option<WireHeaders> {
+    let mut headers = Vec::with_capacity(16);
+    while !raw.is_empty() {
+        let (TEXT, name) = field(&mut raw)? else { return None };
+        let (kind @ (RAW | TEXT), value) = field(&mut raw)? else { return None };
+        let name = std::str::from_utf8(name).ok()?;
+        if kind == TEXT {
+            std::str::from_utf8(value).ok()?;
+        }
+        headers.push((name.to_owned(), value.to_vec()));
+    }
+    Some(headers.into_iter().collect())
+}
+
+/// `kind: u8, length: u32, bytes`, as the wire has names and values alike. Neither is ever empty.
+fn field<'r>(raw: &mut &'r [u8]) -> Option<(u8, &'r [u8])> {
+    let (kind, rest) = raw.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (bytes, rest) = rest.split_at_checked(length)?;
+    *raw = rest;
+    (1..=255).contains(&length).then_some((*kind, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, str::FromStr};
+
+    use bytes::Bytes;
+    use iggy::prelude::{HeaderKey, HeaderValue};
+
+    use super::*;
+
+    fn message(headers: BTreeMap<HeaderKey, HeaderValue>) -> IggyMessage {
+        IggyMessage::builder()
+            .payload(Bytes::from_static(b"x"))
+            .user_headers(headers)
+            .build()
+            .unwrap()
+    }
+
+    fn key(name: &str) -> HeaderKey {
+        HeaderKey::try_from(name).unwrap()
+    }
+
+    #[test]
+    fn text_and_bytes_are_read_as_the_sdk_reads_them() {
+        let message = message(BTreeMap::from([
+            (key("b"), HeaderValue::try_from(vec![0, 159, 146, 150]).unwrap()),
+            (key("a"), HeaderValue::from_str("text").unwrap()),
+        ]));
+        let plain = plain(message.user_headers.as_deref().unwrap()).expect("nothing else is in it");
+        assert_eq!(plain, of_any_kind(0, &message));
+        assert_eq!(plain["a"], b"text");
+    }
+
+    #[test]
+    fn other_kinds_are_left_to_the_sdk() {
+        let message = message(BTreeMap::from([(key("n"), HeaderValue::from(7_u32))]));
+        assert_eq!(plain(message.user_headers.as_deref().unwrap()), None);
+        assert_eq!(read(0, message).headers["n"], 7_u32.to_le_bytes());
+    }
+
+    #[test]
+    fn what_is_cut_short_is_no_header() {
+        let message = message(BTreeMap::from([(key("a"), HeaderValue::from_str("text").unwrap())]));
+        let raw = message.user_headers.unwrap();
+        for length in 1..raw.len() {
+            assert_eq!(plain(&raw[..length]), None);
+        }
+        assert_eq!(plain(&[]), Some(WireHeaders::new()));
+    }
 }

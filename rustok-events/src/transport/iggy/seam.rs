@@ -1,5 +1,9 @@
 //! The transport as the relay and the consumers see it.
 
+use std::time::Duration;
+
+use iggy::prelude::IggyExpiry;
+
 use super::{IggyTransport, provision, signal, subscription::Member};
 use crate::transport::{
     BoxFuture, EventTransport, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec,
@@ -53,6 +57,21 @@ impl EventTransport for IggyTransport {
             let member = Member::join(connection, watcher, group, topic, start).await?;
             self.remember(topic);
             Ok(Box::new(member) as Box<dyn Subscription>)
+        })
+    }
+
+    fn retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Duration>, TransportError>> {
+        Box::pin(async move {
+            let connection = self.control().await?;
+            let details = provision::details(&connection, topic).await?;
+            let details = details.ok_or_else(|| TransportError::NotFound(topic.to_string()))?;
+            Ok(match details.message_expiry {
+                IggyExpiry::ExpireDuration(age) => Some(age.get_duration()),
+                IggyExpiry::ServerDefault | IggyExpiry::NeverExpire => None,
+            })
         })
     }
 

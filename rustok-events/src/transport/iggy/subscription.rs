@@ -29,6 +29,8 @@ pub(super) struct Member {
     /// What a poll brought beyond the `max` of its caller.
     rest: Vec<IncomingMessage>,
     turn: usize,
+    /// A partition with so many messages handed out and not acknowledged waits.
+    bound: u64,
     _watcher: Arc<Watcher>,
 }
 
@@ -61,11 +63,13 @@ impl Member {
             polling: None,
             rest: Vec::new(),
             turn: 0,
+            bound: u64::MAX,
             _watcher: watcher,
         })
     }
 
-    /// The partition to ask next: one with news, the one with the least work at hand first, in turn among equals.
+    /// The partition to ask next: one with news, the one with the least work at hand first, in turn among equals. One
+    /// with too much at hand waits.
     fn choose(&mut self) -> Option<(usize, News)> {
         let now = Instant::now();
         let news = self.news.borrow_and_update();
@@ -73,6 +77,7 @@ impl Member {
         let count = self.cursors.len();
         let chosen = (0..count)
             .map(|step| (self.turn + step) % count)
+            .filter(|&partition| self.cursors[partition].unacknowledged < self.bound)
             .filter(|&partition| self.cursors[partition].is_ready(news(partition), now))
             .min_by_key(|&partition| self.cursors[partition].unacknowledged)?;
         self.turn = (chosen + 1) % count;
@@ -219,6 +224,10 @@ async fn places(seat: &Seat, at_end: bool) -> Result<Vec<Option<u64>>, Transport
 impl Subscription for Member {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<IncomingMessage>, TransportError>> {
         Box::pin(self.receive(max))
+    }
+
+    fn bound(&mut self, unacknowledged: usize) {
+        self.bound = unacknowledged as u64;
     }
 
     fn acknowledge(

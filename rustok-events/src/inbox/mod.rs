@@ -1,15 +1,16 @@
 //! The inbox: which events each handler is done with. Claimed first, in the transaction of the effects, so that
 //! the effects of an event commit once however often it is delivered.
 
-use std::collections::HashSet;
+mod claim;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
 
+pub(crate) use self::claim::{Claimed, claim, claim_each};
 use crate::{
     EventId,
-    sql::{insert_if_absent, micros, skip_locked, statement, value_list},
+    sql::{micros, skip_locked, statement, value_list},
 };
 
 /// What became of an event at a handler.
@@ -31,85 +32,6 @@ impl Outcome {
             Self::Skipped => "skipped",
         }
     }
-}
-
-/// Claims events for a handler, and returns those that nobody had claimed before.
-///
-/// The claim is part of `txn`: it is gone if `txn` rolls back, and another transaction that claims the same event
-/// waits for this one to end.
-pub(crate) async fn claim(
-    txn: &DatabaseTransaction,
-    group: &str,
-    handler: &str,
-    events: &[EventId],
-    outcome: Outcome,
-    now: DateTime<Utc>,
-) -> Result<HashSet<Uuid>, DbErr> {
-    if txn.get_database_backend() == DbBackend::MySql {
-        return claim_counted(txn, group, handler, events, outcome, now).await;
-    }
-    let mut insert = insert(txn, events.len());
-    insert.push_str(" RETURNING event_id");
-    let values = values(group, handler, events, outcome, now);
-    let rows = txn.query_all_raw(statement(txn.get_database_backend(), &insert, values)).await?;
-    rows.iter().map(|row| row.try_get("", "event_id")).collect()
-}
-
-/// [`claim`] on a database whose inserts only say how many rows they wrote: what is there is left out first.
-async fn claim_counted(
-    txn: &DatabaseTransaction,
-    group: &str,
-    handler: &str,
-    events: &[EventId],
-    outcome: Outcome,
-    now: DateTime<Utc>,
-) -> Result<HashSet<Uuid>, DbErr> {
-    let backend = txn.get_database_backend();
-    let select = format!(
-        "SELECT event_id FROM rustok_inbox WHERE group_name = ? AND handler = ? AND event_id IN ({})",
-        value_list(events.len())
-    );
-    let mut ids: Vec<Value> = vec![group.into(), handler.into()];
-    ids.extend(events.iter().map(|event| event.as_uuid().into()));
-    let mut seen = HashSet::with_capacity(events.len());
-    for row in txn.query_all_raw(statement(backend, &select, ids)).await? {
-        seen.insert(row.try_get::<Uuid>("", "event_id")?);
-    }
-    // A set too: one delivery may hold an event twice.
-    let new: Vec<EventId> =
-        events.iter().filter(|event| seen.insert(event.as_uuid())).copied().collect();
-    if new.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let insert = insert(txn, new.len());
-    let values = values(group, handler, &new, outcome, now);
-    let inserted = txn.execute_raw(statement(backend, &insert, values)).await?.rows_affected();
-    if inserted == new.len() as u64 {
-        return Ok(new.iter().map(|event| event.as_uuid()).collect());
-    }
-    if new.len() == 1 {
-        return Ok(HashSet::new());
-    }
-    // Which of them another member claimed meanwhile is not known: the caller goes on one by one.
-    Err(DbErr::Custom("another member of the group claimed a part of the batch".to_owned()))
-}
-
-fn insert(txn: &DatabaseTransaction, rows: usize) -> String {
-    let columns = "group_name, handler, event_id, outcome, recorded_at";
-    insert_if_absent(txn.get_database_backend(), "rustok_inbox", columns, rows)
-}
-
-fn values(
-    group: &str,
-    handler: &str,
-    events: &[EventId],
-    outcome: Outcome,
-    now: DateTime<Utc>,
-) -> Vec<Value> {
-    let row = |event: &EventId| {
-        [group.into(), handler.into(), event.as_uuid().into(), outcome.as_str().into(), micros(now)]
-    };
-    events.iter().flat_map(row).collect()
 }
 
 /// Changes what became of a claimed event.
@@ -161,7 +83,7 @@ pub(crate) async fn claim_held(
     if updated.rows_affected() == 1 {
         return Ok(true);
     }
-    Ok(!claim(txn, group, handler, &[event], Outcome::Handled, now).await?.is_empty())
+    Ok(claim(txn, group, handler, &[event], Outcome::Handled, now).await? == Claimed::All)
 }
 
 /// Forgets up to `limit` events of a handler that had their result before a time, oldest first, and returns how many

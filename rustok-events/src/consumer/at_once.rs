@@ -1,0 +1,93 @@
+//! Several messages and every handler with an inbox, in one transaction.
+
+use std::time::Duration;
+
+use sea_orm::{DatabaseTransaction, DbErr};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    halt::Failed,
+    message::Message,
+    processor::Processor,
+    runs::Runs,
+    transaction::{News, Stumble},
+};
+use crate::{backoff, trouble};
+
+impl<S: Send + Sync + 'static> Processor<S> {
+    /// Handles a run of messages in one transaction, and returns whether it worked. If not, nothing was committed,
+    /// `runs` says what to try next, and no attempt is counted: whatever fails is tried on its own and judged by that.
+    pub(super) async fn at_once(
+        &self,
+        run: &[Message],
+        runs: &mut Runs,
+        stop: &CancellationToken,
+    ) -> bool {
+        let news = News::default();
+        let failed = match self.try_at_once(run, runs.mixed, &news).await {
+            Ok(()) => {
+                self.breaker.succeeded();
+                self.promote(news).await;
+                return true;
+            }
+            Err(failed) => failed,
+        };
+        let stumble = news.stumble();
+        if stumble == Some(Stumble::Mixed) {
+            runs.mixed = true;
+            return false;
+        }
+        tracing::debug!(
+            group = self.group, events = run.len(), conflict = failed.is_conflict(), error = %failed,
+            "a batch is rolled back and goes on with fewer"
+        );
+        if failed.is_conflict() {
+            runs.conflicts += 1;
+            runs.fewer(run.len());
+            let (min, max) = (Duration::from_millis(1), Duration::from_millis(50));
+            let pause = tokio::time::sleep(backoff::pause(min, max, runs.conflicts));
+            stop.run_until_cancelled(pause).await;
+            return false;
+        }
+        match (&failed, stumble) {
+            (Failed::Handler(_), Some(Stumble::At(offset))) => {
+                let place = run.iter().position(|message| message.raw.offset == offset);
+                runs.failed_at(place.unwrap_or(0), offset);
+            }
+            (Failed::Handler(_), _) | (Failed::Database(DbErr::Custom(_)), _) => {
+                runs.fewer(run.len());
+            }
+            (Failed::Database(error), _) if trouble::of(error) == trouble::Trouble::Refused => {
+                runs.fewer(run.len());
+            }
+            // One message waits until the database is back.
+            (Failed::Database(_), _) => runs.one_by_one(),
+        }
+        false
+    }
+
+    async fn try_at_once(&self, run: &[Message], mixed: bool, news: &News) -> Result<(), Failed> {
+        let txn = self.writer.begin().await?;
+        let handled = self.all_in(&txn, run, mixed, news).await;
+        self.writer.end(txn, handled, news).await
+    }
+
+    async fn all_in(
+        &self,
+        txn: &DatabaseTransaction,
+        run: &[Message],
+        mixed: bool,
+        news: &News,
+    ) -> Result<(), Failed> {
+        for handler in self.handlers.iter().filter(|handler| handler.spec().inbox) {
+            let spec = handler.spec();
+            let accepted =
+                |message: &&Message| message.name().is_some_and(|name| spec.accepts(name));
+            let mine: Vec<&Message> = run.iter().filter(accepted).collect();
+            if !mine.is_empty() {
+                self.deliver(txn, &**handler, &mine, 1, mixed, news).await?;
+            }
+        }
+        Ok(())
+    }
+}
