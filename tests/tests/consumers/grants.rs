@@ -1,7 +1,7 @@
 //! The grants of `docs/operations.md`, as they stand there: each role does its work with them and with no more.
 
 use rustok_events::{
-    ConsumerRuntime, Relay, RelayConfig, TransactionalEventBus, migration::Migrator, prelude::*,
+    ConsumerRuntime, Relay, RelayConfig, TransactionalEventBus, migration::Migrator,
     testing::MemoryTransport,
 };
 use rustok_events_tests::{Backend, TestDatabase, eventually};
