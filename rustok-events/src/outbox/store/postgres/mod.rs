@@ -6,7 +6,10 @@
 //! events.
 
 mod append;
+pub(in crate::outbox) mod ranges;
 mod window;
+
+use std::time::Duration;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
@@ -14,7 +17,7 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-use super::{Cursor, Lease, Mark, OutboxStore, Page};
+use super::{CleanedUp, Cursor, Lease, Mark, OutboxStore, Page};
 use crate::{
     clock::Clock,
     outbox::{OutboxRecord, PublishError},
@@ -103,6 +106,16 @@ impl OutboxStore for PostgresStore {
         );
         values.push(manual_now(clock));
         Ok(db.execute_raw(sql(&update, values)).await?.rows_affected())
+    }
+
+    async fn clean_up(
+        &self,
+        db: &DatabaseConnection,
+        window: Duration,
+        least: u64,
+        now: i64,
+    ) -> Result<CleanedUp, DbErr> {
+        ranges::tidy(db, window, least, now).await
     }
 
     async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {

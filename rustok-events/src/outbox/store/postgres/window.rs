@@ -71,13 +71,13 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
     let window = |condition: &str, columns: &str| {
         format!(
             "SELECT {columns} FROM rustok_outbox e
-              WHERE {condition} AND e.part = c.part
+              WHERE {condition} AND e.part = c.part AND e.id >= c.floor
                 AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
                 AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
              UNION ALL
              SELECT e.* FROM pg_snapshot_xip(c.lo) x CROSS JOIN LATERAL (
                  SELECT {columns} FROM rustok_outbox e
-                  WHERE {condition} AND e.part = c.part AND e.txid = x
+                  WHERE {condition} AND e.part = c.part AND e.id >= c.floor AND e.txid = x
                     AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id OFFSET 0) e"
         )
     };
@@ -89,7 +89,7 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
               held AS (
                   SELECT * FROM unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)),
               c AS MATERIALIZED (
-                  SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id,
+                  SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor,
                          c.hi IS NOT NULL AS is_paged, c.snapshot::text AS lo_text, c.hi::text AS old_hi,
                          COALESCE(c.hi, now.s)::text AS hi_text, now.written::text AS written,
                          pg_current_wal_flush_lsn() >= now.written AS durable
