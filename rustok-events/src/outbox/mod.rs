@@ -27,7 +27,7 @@ pub use self::{
     parked::{ParkedEvent, discard_parked, parked_events, retry_parked},
     retention::republish,
     status::{OutboxStatus, PartStatus, RelayStatus, outbox_status},
-    store::Unsupported,
+    store::{CleanedUp, Unsupported},
     transaction::OutboxTransaction,
 };
 pub(crate) use self::{

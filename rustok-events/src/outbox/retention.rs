@@ -1,4 +1,5 @@
-//! How long published events are kept: a replay window, after which they are deleted in small batches.
+//! How long published events are kept: a replay window, after which they go, on PostgreSQL by the partition, elsewhere
+//! in small batches.
 //!
 //! Only rows that are published are deleted, and nobody else writes or locks those: a deletion waits for no writer,
 //! and no writer for a deletion.
@@ -10,70 +11,26 @@ use sea_orm::{
     Value,
 };
 
-use super::store;
+use super::store::{self, CleanedUp};
 use crate::{
     clock::Clock,
     partition,
-    sql::{self, insert_if_absent, statement, value_list},
+    sql::{self, insert_if_absent, statement},
 };
 
-/// The most rows that one batch deletes.
+/// The most rows that one batch forgets or lists.
 const BATCH: u64 = 1000;
 
-/// Deletes a batch of published events that were written before the window, and returns how many.
+/// A step of letting published events go that were written before the window; nothing is left once it did nothing.
 pub(crate) async fn prune(
     db: &DatabaseConnection,
     window: Duration,
+    least: u64,
     clock: &Clock,
-) -> Result<u64, DbErr> {
-    let before = cutoff(db, window, clock).await?;
-    match db.get_database_backend() {
-        DbBackend::Postgres => {
-            // From the oldest rows of each part, few enough that a look which deletes nothing is cheap too.
-            let delete = format!(
-                "DELETE FROM rustok_outbox WHERE ctid = ANY(ARRAY(
-                     SELECT o.ctid FROM rustok_outbox_cursor c CROSS JOIN LATERAL (
-                         SELECT e.ctid, e.txid, e.created_at FROM rustok_outbox e
-                          WHERE e.part = c.part AND e.txid < pg_snapshot_xmax(c.snapshot)
-                          ORDER BY e.txid, e.id LIMIT {}) o
-                      WHERE o.created_at < ? AND pg_visible_in_snapshot(o.txid, c.snapshot)))",
-                BATCH.div_ceil(u64::from(store::PARTS))
-            );
-            let delete = statement(DbBackend::Postgres, &delete, [before.into()]);
-            Ok(db.execute_raw(delete).await?.rows_affected())
-        }
-        DbBackend::MySql => {
-            // One read sees an event and its pending row, or neither: below the lowest pending id all is published.
-            let select = format!(
-                "SELECT id FROM rustok_outbox
-                  WHERE id < COALESCE((SELECT MIN(id) FROM rustok_outbox_pending), 9223372036854775807)
-                    AND created_at < ? ORDER BY id LIMIT {BATCH}"
-            );
-            delete_ids(db, &select, before).await
-        }
-        _ => {
-            let select = format!(
-                "SELECT id FROM rustok_outbox
-                  WHERE id <= (SELECT last_id FROM rustok_outbox_cursor WHERE part = 0)
-                    AND created_at < ? ORDER BY id LIMIT {BATCH}"
-            );
-            delete_ids(db, &select, before).await
-        }
-    }
-}
-
-async fn delete_ids(db: &DatabaseConnection, select: &str, before: i64) -> Result<u64, DbErr> {
-    let backend = db.get_database_backend();
-    let rows = db.query_all_raw(statement(backend, select, [before.into()])).await?;
-    if rows.is_empty() {
-        return Ok(0);
-    }
-    let ids = rows
-        .iter()
-        .map(|row| Ok(Value::from(row.try_get::<i64>("", "id")?)))
-        .collect::<Result<Vec<_>, DbErr>>()?;
-    let delete = format!("DELETE FROM rustok_outbox WHERE id IN ({})", value_list(ids.len()));
-    Ok(db.execute_raw(statement(backend, &delete, ids)).await?.rows_affected())
+) -> Result<CleanedUp, DbErr> {
+    let store = store::of(db).map_err(|error| DbErr::Custom(error.to_string()))?;
+    let now = sql::now(db, clock).await?;
+    store.clean_up(db, window, least, now).await
 }
 
 /// Forgets write-once ids that were claimed before the window; returns how many.
@@ -82,7 +39,8 @@ pub(crate) async fn forget_ids(
     window: Duration,
     clock: &Clock,
 ) -> Result<u64, DbErr> {
-    let before = cutoff(db, window, clock).await?;
+    let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+    let before = sql::now(db, clock).await?.saturating_sub(window);
     let backend = db.get_database_backend();
     let select = format!(
         "SELECT event_id FROM rustok_outbox_once WHERE created_at < ? ORDER BY created_at LIMIT {BATCH}"
@@ -95,11 +53,6 @@ pub(crate) async fn forget_ids(
         forgotten += db.execute_raw(statement(backend, delete, [id.into()])).await?.rows_affected();
     }
     Ok(forgotten)
-}
-
-async fn cutoff(db: &DatabaseConnection, window: Duration, clock: &Clock) -> Result<i64, DbErr> {
-    let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
-    Ok(sql::now(db, clock).await?.saturating_sub(window))
 }
 
 /// Publishes again what was written at `since` or later and is still kept, each key in its order: for a broker that

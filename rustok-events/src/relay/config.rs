@@ -29,6 +29,10 @@ pub struct RelayConfig {
     pub stop_timeout: Duration,
     /// How long published events are kept, so that they can be published again for a broker that lost them.
     pub replay_window: Duration,
+    /// How many events a partition of the log is made for at least, on PostgreSQL. Partitions are made for a quarter
+    /// of the replay window at the pace at which events are written; where fewer are written, what is older than the
+    /// window goes by the row.
+    pub min_partition: u64,
     /// How long a write-once id is remembered. The same id is a new event after that.
     pub write_once_window: Duration,
     /// Who holds the lease, for operators to read. Unique for each relay.
@@ -41,7 +45,7 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            page_size: 4000,
+            page_size: 8000,
             lanes: 2,
             lease: Duration::from_secs(10),
             min_tick: Duration::from_millis(20),
@@ -49,6 +53,7 @@ impl Default for RelayConfig {
             max_backoff: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
             replay_window: Duration::from_hours(24),
+            min_partition: 100_000,
             write_once_window: Duration::from_hours(7 * 24),
             owner: format!("relay-{}-{}", std::process::id(), Uuid::now_v7().simple()),
             clock: Clock::system(),
@@ -76,6 +81,13 @@ impl RelayConfig {
     #[must_use]
     pub fn replay_window(mut self, window: Duration) -> Self {
         self.replay_window = window;
+        self
+    }
+
+    /// Sets how many events a partition of the log is made for at least.
+    #[must_use]
+    pub fn min_partition(mut self, events: u64) -> Self {
+        self.min_partition = events.max(1);
         self
     }
 

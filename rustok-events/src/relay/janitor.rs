@@ -6,10 +6,10 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::watch;
 
 use super::RelayConfig;
-use crate::outbox::{Lease, retention};
+use crate::outbox::{CleanedUp, Lease, retention};
 
-/// How often it looks.
-const LOOK: Duration = Duration::from_mins(1);
+/// How often it looks: often enough that a partition is made ahead of whatever is written.
+const LOOK: Duration = Duration::from_secs(15);
 /// What it waits between two batches, so that it never has a database to itself.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -33,27 +33,30 @@ impl Janitor {
     ///
     /// Cancellation-safe: a batch is one statement.
     pub(super) async fn run(self) {
+        let mut look = tokio::time::interval(LOOK);
         loop {
-            tokio::time::sleep(LOOK).await;
+            look.tick().await;
             let first = self.leases.borrow().iter().any(|lease| lease.part == 0);
             if !first {
                 continue;
             }
             if let Err(error) = self.clean().await {
-                tracing::warn!(%error, "the outbox could not be cleaned up; tried again in a minute");
+                tracing::warn!(%error, "the outbox could not be cleaned up; tried again soon");
             }
         }
     }
 
-    pub(super) async fn clean(&self) -> Result<u64, DbErr> {
-        let clock = &self.config.clock;
-        let mut deleted = 0;
+    pub(super) async fn clean(&self) -> Result<CleanedUp, DbErr> {
+        let RelayConfig { clock, replay_window, write_once_window, min_partition, .. } =
+            &self.config;
+        let mut done = CleanedUp::default();
         loop {
-            let events = retention::prune(&self.db, self.config.replay_window, clock).await?;
-            let ids = retention::forget_ids(&self.db, self.config.write_once_window, clock).await?;
-            deleted += events;
-            if events == 0 && ids == 0 {
-                return Ok(deleted);
+            let step = retention::prune(&self.db, *replay_window, *min_partition, clock).await?;
+            let ids = retention::forget_ids(&self.db, *write_once_window, clock).await?;
+            done.events += step.events;
+            done.partitions += step.partitions;
+            if step == CleanedUp::default() && ids == 0 {
+                return Ok(done);
             }
             tokio::time::sleep(BREATH).await;
         }

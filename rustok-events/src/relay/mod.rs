@@ -37,7 +37,7 @@ use self::{
 use crate::{
     backoff::Backoff,
     migration,
-    outbox::{cluster, store},
+    outbox::{CleanedUp, cluster, store},
     transport::EventTransport,
     trouble::{self, Trouble},
 };
@@ -116,14 +116,15 @@ impl Relay {
 }
 
 impl Relay {
-    /// Deletes published events older than the replay window, and write-once ids older than theirs, in small batches;
-    /// returns how many events. A relay that [runs](Self::run) does so by itself every minute.
+    /// Lets go of published events older than the replay window, and of write-once ids older than theirs: on
+    /// PostgreSQL by whole partitions of the log, of which it also makes the next, elsewhere in small batches. A relay
+    /// that [runs](Self::run) does so by itself.
     ///
-    /// Cancellation-safe: each batch is one statement.
+    /// Cancellation-safe: each batch is one statement, each change of the partitions one transaction.
     ///
     /// # Errors
-    /// The database's; what was deleted before stays deleted.
-    pub async fn clean_up(&self) -> Result<u64, RelayError> {
+    /// The database's; what was let go before stays gone.
+    pub async fn clean_up(&self) -> Result<CleanedUp, RelayError> {
         let Inner { db, config, .. } = &*self.inner;
         Ok(Janitor::new(db.clone(), config.clone(), self.inner.leases().subscribe())
             .clean()

@@ -43,7 +43,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "rustok_held",
     "rustok_inbox",
     "rustok_outbox_pending",
@@ -53,5 +53,6 @@ const TABLES: [&str; 10] = [
     "rustok_outbox_parked",
     "rustok_outbox_meta",
     "rustok_outbox_once",
+    "rustok_outbox_range",
     "rustok_outbox",
 ];

@@ -1,11 +1,16 @@
 //! The tables on PostgreSQL.
 
-/// The log is insert-only, read by (part, txid). The cursor's mutable columns carry no index and leave room in the
-/// page, so that its updates stay heap-only. The check forbids the state in which a part falls silent for ever.
+/// The log is insert-only, read by (part, txid), and partitioned by id, so that old events go by the partition. `txid`
+/// stands before `id`: defaults are taken in the order of columns, so whoever takes an id has its transaction id by
+/// then, and `rustok_outbox_range` can tell from transaction ids when nobody can write below an id any more.
+///
+/// The cursor's mutable columns carry no index and leave room in the page, so that its updates stay heap-only. The
+/// check forbids the state in which a part falls silent for ever. All that lies below `floor` is published.
 pub(super) const TABLES: &[&str] = &[
+    "CREATE SEQUENCE IF NOT EXISTS rustok_outbox_id CACHE 1",
     "CREATE TABLE IF NOT EXISTS rustok_outbox (
-        id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
         txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+        id bigint NOT NULL DEFAULT nextval('rustok_outbox_id'),
         part smallint NOT NULL,
         event_id uuid NOT NULL,
         name text NOT NULL,
@@ -23,8 +28,22 @@ pub(super) const TABLES: &[&str] = &[
         headers text NOT NULL,
         payload bytea NOT NULL,
         created_at bigint NOT NULL DEFAULT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint
-    )",
+    ) PARTITION BY RANGE (id)",
+    "ALTER SEQUENCE rustok_outbox_id OWNED BY rustok_outbox.id",
     "CREATE INDEX IF NOT EXISTS rustok_outbox_part_txid_id ON rustok_outbox (part, txid, id)",
+    // Where events lie for which no partition was made in time.
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_rest PARTITION OF rustok_outbox DEFAULT",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_1 PARTITION OF rustok_outbox FOR VALUES FROM (1) TO (1000001)",
+    "CREATE TABLE IF NOT EXISTS rustok_outbox_range (
+        from_id bigint NOT NULL PRIMARY KEY,
+        upto_id bigint NOT NULL,
+        made_id bigint NOT NULL,
+        made_at bigint NOT NULL,
+        filled_at bigint,
+        filled_xid xid8
+    )",
+    "INSERT INTO rustok_outbox_range (from_id, upto_id, made_id, made_at)
+     VALUES (1, 1000001, 0, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint) ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS rustok_outbox_once (
         event_id uuid NOT NULL PRIMARY KEY,
         digest bytea NOT NULL,
@@ -35,6 +54,8 @@ pub(super) const TABLES: &[&str] = &[
         snapshot pg_snapshot NOT NULL,
         hi pg_snapshot,
         last_id bigint NOT NULL DEFAULT 0,
+        floor bigint NOT NULL DEFAULT 0,
+        moved bigint NOT NULL DEFAULT 0,
         owner text,
         lease_until bigint NOT NULL DEFAULT 0,
         epoch bigint NOT NULL DEFAULT 0,

@@ -6,10 +6,10 @@ mod postgres;
 pub(crate) mod row;
 mod sqlite;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -18,7 +18,7 @@ use super::{OutboxRecord, PublishError};
 use crate::{
     clock::Clock,
     partition,
-    sql::{insert_if_absent, micros, statement},
+    sql::{insert_if_absent, micros, statement, value_list},
 };
 
 /// How many parts the log has where several relays can work on it: the most that can at once, and what keys are
@@ -82,6 +82,16 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         clock: &Clock,
     ) -> Result<u64, DbErr>;
 
+    /// Lets go of published events that were written longer than `window` ago, a step of it, and makes room for
+    /// new ones. `least` is how many events a partition of the log is made for at least.
+    async fn clean_up(
+        &self,
+        db: &DatabaseConnection,
+        window: Duration,
+        least: u64,
+        now: i64,
+    ) -> Result<CleanedUp, DbErr>;
+
     /// What is committed now.
     async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr>;
 
@@ -107,16 +117,9 @@ pub(crate) enum Cursor {
     Sequence { after: i64, to: i64 },
     /// The rows of a list of what is pending.
     Pending,
-    /// A window between two snapshots, `whole` if the page reaches its end.
-    Window { before: Window, hi: String, last_id: i64, whole: bool },
-}
-
-/// A part's cursor row on PostgreSQL.
-#[derive(Debug, Clone)]
-pub(crate) struct Window {
-    pub(crate) snapshot: String,
-    pub(crate) hi: Option<String>,
-    pub(crate) last_id: i64,
+    /// A window of a cursor that was `moved` so often when it was read: up to the snapshot `now`, or to the one that
+    /// an earlier page of the window began with; `whole` if the page reaches the window's end.
+    Window { moved: i64, now: Arc<str>, last_id: i64, whole: bool },
 }
 
 /// A committed event.
@@ -124,6 +127,16 @@ pub(crate) struct Window {
 pub(crate) struct StoredEvent {
     pub(crate) id: i64,
     pub(crate) record: OutboxRecord,
+}
+
+/// What a clean-up of the log let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CleanedUp {
+    /// Published events that were deleted one by one.
+    pub events: u64,
+    /// Whole partitions of published events that were dropped; their events are not counted.
+    pub partitions: u64,
 }
 
 /// A moment in the life of an outbox.
@@ -174,6 +187,34 @@ pub(super) async fn claim_id(
     } else {
         Err(PublishError::Conflict { id: record.meta.id })
     }
+}
+
+/// The most rows that one batch deletes.
+const BATCH: u64 = 1000;
+
+/// Deletes the events whose ids `select` names, given the time before which they were written.
+async fn delete_ids(
+    db: &DatabaseConnection,
+    select: &str,
+    before: i64,
+) -> Result<CleanedUp, DbErr> {
+    let backend = db.get_database_backend();
+    let rows = db.query_all_raw(statement(backend, select, [before.into()])).await?;
+    if rows.is_empty() {
+        return Ok(CleanedUp::default());
+    }
+    let ids = rows
+        .iter()
+        .map(|row| Ok(Value::from(row.try_get::<i64>("", "id")?)))
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    let delete = format!("DELETE FROM rustok_outbox WHERE id IN ({})", value_list(ids.len()));
+    let deleted = db.execute_raw(statement(backend, &delete, ids)).await?;
+    Ok(CleanedUp { events: deleted.rows_affected(), partitions: 0 })
+}
+
+/// `time` less `window`, in microseconds.
+fn before(time: i64, window: Duration) -> i64 {
+    time.saturating_sub(i64::try_from(window.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The number in the `events` column of a one-row query.

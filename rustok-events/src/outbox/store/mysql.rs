@@ -5,7 +5,7 @@
 //! nothing is lost; and an event that was committed before another was published has the lower id and is visible
 //! whenever the other is, so the order of a key is kept. The ids of Galera's several writers are out of scope.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
@@ -13,7 +13,7 @@ use sea_orm::{
 use sea_orm_migration::async_trait::async_trait;
 
 use super::{
-    Cursor, Lease, Mark, OutboxStore, Page, lease,
+    BATCH, CleanedUp, Cursor, Lease, Mark, OutboxStore, Page, lease,
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
@@ -136,6 +136,22 @@ impl OutboxStore for MySqlStore {
         txn.execute_raw(sql(delete, [published.into()])).await?;
         txn.commit().await?;
         Ok(moved)
+    }
+
+    async fn clean_up(
+        &self,
+        db: &DatabaseConnection,
+        window: Duration,
+        _least: u64,
+        now: i64,
+    ) -> Result<CleanedUp, DbErr> {
+        // One read sees an event and its pending row, or neither: below the lowest pending id all is published.
+        let select = format!(
+            "SELECT id FROM rustok_outbox
+              WHERE id < COALESCE((SELECT MIN(id) FROM rustok_outbox_pending), 9223372036854775807)
+                AND created_at < ? ORDER BY id LIMIT {BATCH}"
+        );
+        super::delete_ids(db, &select, super::before(now, window)).await
     }
 
     async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {

@@ -2,13 +2,15 @@
 //!
 //! One part: one relay works, the others stand by on its lease.
 
+use std::time::Duration;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
 };
 use sea_orm_migration::async_trait::async_trait;
 
 use super::{
-    Cursor, Lease, Mark, OutboxStore, Page,
+    BATCH, CleanedUp, Cursor, Lease, Mark, OutboxStore, Page,
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
@@ -96,6 +98,21 @@ impl OutboxStore for SqliteStore {
             moved += db.execute_raw(sql(update, values)).await?.rows_affected();
         }
         Ok(moved)
+    }
+
+    async fn clean_up(
+        &self,
+        db: &DatabaseConnection,
+        window: Duration,
+        _least: u64,
+        now: i64,
+    ) -> Result<CleanedUp, DbErr> {
+        let select = format!(
+            "SELECT id FROM rustok_outbox
+              WHERE id <= (SELECT last_id FROM rustok_outbox_cursor WHERE part = 0)
+                AND created_at < ? ORDER BY id LIMIT {BATCH}"
+        );
+        super::delete_ids(db, &select, super::before(now, window)).await
     }
 
     async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {
