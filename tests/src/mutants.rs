@@ -144,14 +144,12 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         promise: Promise::OrderPerKey,
-        what: "a batch that fails is handled backwards, one by one",
+        what: "a batch is handled backwards",
         store: Backend::Sqlite,
         edits: &[Edit {
-            file: "consumer/processor.rs",
-            find: "        for message in messages {
-            let mut accepted = false;",
-            replace: "        for message in messages.iter().rev() {
-            let mut accepted = false;",
+            file: "consumer/at_once.rs",
+            find: "run.iter().filter(accepted).collect();",
+            replace: "run.iter().rev().filter(accepted).collect();",
         }],
     },
     Mutant {
@@ -169,10 +167,11 @@ pub const MUTANTS: &[Mutant] = &[
         what: "the inbox is not asked",
         store: Backend::Sqlite,
         edits: &[Edit {
-            file: "inbox.rs",
-            find: "    rows.iter().map(|row| row.try_get(\"\", \"event_id\")).collect()\n}",
-            replace: "    drop(rows);
-    Ok(events.iter().map(|event| event.as_uuid()).collect())\n}",
+            file: "inbox/claim.rs",
+            find: "        0 => Claimed::Nothing,
+        _ if inserted == events.len() as u64 => Claimed::All,",
+            replace: "        0 => Claimed::All,
+        _ if inserted <= events.len() as u64 => Claimed::All,",
         }],
     },
     Mutant {
