@@ -4,6 +4,7 @@
 
 mod database;
 pub mod mutants;
+pub mod processes;
 pub mod schedules;
 
 /// The README's example, compiled.
