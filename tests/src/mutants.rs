@@ -85,19 +85,19 @@ pub const MUTANTS: &[Mutant] = &[
             },
             Edit {
                 file: "outbox/store/postgres/window.rs",
-                find: "e.txid = x
-                    AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id OFFSET 0",
-                replace: "FALSE OFFSET 0",
+                find: "e.txid = ANY(c.xip)
+                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
+                replace: "FALSE",
             },
             Edit {
                 file: "outbox/store/postgres/mod.rs",
-                find: "hi = CASE WHEN d.whole THEN NULL ELSE d.hi::pg_snapshot END",
+                find: "hi = CASE WHEN d.whole THEN NULL ELSE COALESCE(c.hi, d.now::pg_snapshot) END",
                 replace: "hi = NULL",
             },
             Edit {
                 file: "outbox/store/postgres/mod.rs",
-                find: "last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END",
-                replace: "last_id = d.last_id",
+                find: "last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END, moved",
+                replace: "last_id = d.last_id, moved",
             },
         ],
     },
@@ -117,10 +117,8 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Postgres,
         edits: &[Edit {
             file: "outbox/store/postgres/mod.rs",
-            find: "c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= {NOW}
-                AND c.snapshot::text = d.old_snapshot AND c.hi::text IS NOT DISTINCT FROM d.old_hi
-                AND c.last_id = d.old_last_id",
-            replace: "c.part = d.part AND c.lease_until >= {NOW}",
+            find: "c.part = d.part AND c.epoch = d.epoch AND c.moved = d.moved",
+            replace: "c.part = d.part",
         }],
     },
     Mutant {

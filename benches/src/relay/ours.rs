@@ -105,7 +105,7 @@ impl Relays {
 pub(crate) async fn rewind(place: &Place, bus: &TransactionalEventBus) -> Result<()> {
     let sql = match place.server {
         Server::Postgres { .. } => {
-            "UPDATE rustok_outbox_cursor SET snapshot = '3:3:', hi = NULL, last_id = 0, floor = 0"
+            "UPDATE rustok_outbox_cursor SET snapshot = '3:3:', hi = NULL, last_id = 0, floor = 0, moved = moved + 1"
         }
         Server::MariaDb => {
             "INSERT IGNORE INTO rustok_outbox_pending (part, id) SELECT part, id FROM published"

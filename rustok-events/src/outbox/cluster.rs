@@ -102,7 +102,7 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
            FROM rustok_outbox_cursor c WHERE c.part = o.part",
         "UPDATE rustok_outbox_cursor
             SET snapshot = (pg_current_xact_id()::text || ':' || pg_current_xact_id()::text || ':')::pg_snapshot,
-                hi = NULL, last_id = 0, floor = 0, owner = NULL, lease_until = 0, epoch = epoch + 1",
+                hi = NULL, last_id = 0, floor = 0, moved = moved + 1, owner = NULL, lease_until = 0, epoch = epoch + 1",
         // What is filled holds nothing of a later transaction than this one.
         "UPDATE rustok_outbox_range SET filled_xid = pg_current_xact_id() WHERE filled_at IS NOT NULL",
     ];

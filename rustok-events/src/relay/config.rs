@@ -45,7 +45,7 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            page_size: 4000,
+            page_size: 8000,
             lanes: 2,
             lease: Duration::from_secs(10),
             min_tick: Duration::from_millis(20),

@@ -3,7 +3,7 @@
 use crate::outbox::{Lease, Page, StoredEvent, store::Cursor};
 
 /// What a lane begins with.
-const FIRST: u64 = 256;
+const FIRST: u64 = 1000;
 /// How many bytes of payload a page may have before the next one is made smaller. What is in memory is bounded by
 /// this and not by what waits.
 const MAX_BYTES: u64 = 8 << 20;
@@ -36,7 +36,8 @@ impl Pace {
         let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
-        let grown = if events >= self.limit { self.limit * 2 } else { FIRST.max(events) };
+        // A part alone may fill half of a page.
+        let grown = if events >= self.limit / 2 { self.limit * 4 } else { FIRST.max(events) };
         let fits = (events * MAX_BYTES).checked_div(bytes).unwrap_or(u64::MAX);
         self.limit = grown.min(fits).clamp(1, self.most);
         // A part whose window was cut off comes first the next time, so that its window is soon done with; unless

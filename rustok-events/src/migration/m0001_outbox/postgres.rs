@@ -55,6 +55,7 @@ pub(super) const TABLES: &[&str] = &[
         hi pg_snapshot,
         last_id bigint NOT NULL DEFAULT 0,
         floor bigint NOT NULL DEFAULT 0,
+        moved bigint NOT NULL DEFAULT 0,
         owner text,
         lease_until bigint NOT NULL DEFAULT 0,
         epoch bigint NOT NULL DEFAULT 0,

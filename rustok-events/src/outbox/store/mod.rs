@@ -6,7 +6,7 @@ mod postgres;
 pub(crate) mod row;
 mod sqlite;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
@@ -117,16 +117,9 @@ pub(crate) enum Cursor {
     Sequence { after: i64, to: i64 },
     /// The rows of a list of what is pending.
     Pending,
-    /// A window between two snapshots, `whole` if the page reaches its end.
-    Window { before: Window, hi: String, last_id: i64, whole: bool },
-}
-
-/// A part's cursor row on PostgreSQL.
-#[derive(Debug, Clone)]
-pub(crate) struct Window {
-    pub(crate) snapshot: String,
-    pub(crate) hi: Option<String>,
-    pub(crate) last_id: i64,
+    /// A window of a cursor that was `moved` so often when it was read: up to the snapshot `now`, or to the one that
+    /// an earlier page of the window began with; `whole` if the page reaches the window's end.
+    Window { moved: i64, now: Arc<str>, last_id: i64, whole: bool },
 }
 
 /// A committed event.

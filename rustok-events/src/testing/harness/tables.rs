@@ -94,7 +94,9 @@ pub(super) async fn reset(db: &DatabaseConnection) -> Result<(), DbErr> {
         db.execute_unprepared(&format!("DELETE FROM {table}")).await?;
     }
     let cursor = match backend {
-        DbBackend::Postgres => ", snapshot = pg_current_snapshot(), hi = NULL, last_id = 0",
+        DbBackend::Postgres => {
+            ", snapshot = pg_current_snapshot(), hi = NULL, last_id = 0, moved = moved + 1"
+        }
         DbBackend::MySql => "",
         // `AUTOINCREMENT` counts on.
         _ => ", last_id = 0",

@@ -75,37 +75,24 @@ impl OutboxStore for PostgresStore {
         pages: &[Page],
         clock: &Clock,
     ) -> Result<u64, DbErr> {
-        let mut values = Vec::with_capacity(pages.len() * 8 + 1);
-        let mut rows = 0;
-        for page in pages {
-            let Cursor::Window { before, hi, last_id, whole } = &page.cursor else { continue };
-            rows += 1;
-            values.extend([
-                page.lease.part.into(),
-                page.lease.epoch.into(),
-                before.snapshot.clone().into(),
-                before.hi.clone().into(),
-                before.last_id.into(),
-                hi.clone().into(),
-                (*last_id).into(),
-                (*whole).into(),
-            ]);
-        }
-        let one =
-            "(?::bigint, ?::bigint, ?::text, ?::text, ?::bigint, ?::text, ?::bigint, ?::boolean)";
-        let update = format!(
-            "UPDATE rustok_outbox_cursor c
-                SET snapshot = CASE WHEN d.whole THEN d.hi::pg_snapshot ELSE c.snapshot END,
-                    hi = CASE WHEN d.whole THEN NULL ELSE d.hi::pg_snapshot END,
-                    last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END
-               FROM (VALUES {}) AS d(part, epoch, old_snapshot, old_hi, old_last_id, hi, last_id, whole)
-              WHERE c.part = d.part AND c.epoch = d.epoch AND c.lease_until >= {NOW}
-                AND c.snapshot::text = d.old_snapshot AND c.hi::text IS NOT DISTINCT FROM d.old_hi
-                AND c.last_id = d.old_last_id",
-            vec![one; rows].join(", ")
-        );
-        values.push(manual_now(clock));
-        Ok(db.execute_raw(sql(&update, values)).await?.rows_affected())
+        let windows = || {
+            pages.iter().filter_map(|page| match &page.cursor {
+                Cursor::Window { moved, now, last_id, whole } => {
+                    Some((&page.lease, *moved, now, *last_id, *whole))
+                }
+                _ => None,
+            })
+        };
+        let values = [
+            array(windows().map(|(lease, ..)| lease.part)),
+            array(windows().map(|(lease, ..)| lease.epoch)),
+            array(windows().map(|(_, moved, ..)| moved)),
+            array(windows().map(|(_, _, now, ..)| now.to_string())),
+            array(windows().map(|(.., last_id, _)| last_id)),
+            array(windows().map(|(.., whole)| whole)),
+            manual_now(clock),
+        ];
+        Ok(db.execute_raw(sql(ADVANCE, values)).await?.rows_affected())
     }
 
     async fn clean_up(
@@ -145,10 +132,17 @@ const WAITING: &str = "FROM rustok_outbox_cursor c
        AND NOT pg_visible_in_snapshot(o.txid, c.snapshot)
        AND NOT (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))";
 
-/// The database's time in microseconds, or that of a clock moved by hand.
-const NOW: &str = "COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)";
+/// A cursor that was moved since its page was read stays: whoever moved it goes on from there.
+const ADVANCE: &str = "UPDATE rustok_outbox_cursor c
+        SET snapshot = CASE WHEN d.whole THEN COALESCE(c.hi, d.now::pg_snapshot) ELSE c.snapshot END,
+            hi = CASE WHEN d.whole THEN NULL ELSE COALESCE(c.hi, d.now::pg_snapshot) END,
+            last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END, moved = c.moved + 1
+       FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[], ?::boolean[])
+            AS d (part, epoch, moved, now, last_id, whole)
+      WHERE c.part = d.part AND c.epoch = d.epoch AND c.moved = d.moved
+        AND c.lease_until >= COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)";
 
-/// The parameter of [`NOW`].
+/// The time in microseconds, if it is that of a clock moved by hand and not the database's.
 fn manual_now(clock: &Clock) -> Value {
     Value::BigInt(clock.is_manual().then(|| clock.now().timestamp_micros()))
 }

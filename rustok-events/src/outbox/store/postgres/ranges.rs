@@ -177,7 +177,7 @@ async fn mark_filled(db: &DatabaseConnection, now: i64) -> Result<(), DbErr> {
 
 /// Moves cursors on that have nothing to read and stand before a filled range: the parts without events.
 async fn step_over_silent_parts(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let select = "SELECT c.part, c.snapshot::text AS old, n.s::text AS new
+    let select = "SELECT c.part, c.moved, n.s::text AS now
                     FROM rustok_outbox_cursor c, (SELECT pg_current_snapshot() AS s) n
                    WHERE c.hi IS NULL
                      AND pg_snapshot_xmin(c.snapshot) <= (SELECT MAX(filled_xid) FROM rustok_outbox_range)
@@ -185,12 +185,12 @@ async fn step_over_silent_parts(db: &DatabaseConnection) -> Result<(), DbErr> {
                                       WHERE e.part = c.part AND e.txid >= pg_snapshot_xmin(c.snapshot)
                                         AND e.id >= c.floor AND NOT pg_visible_in_snapshot(e.txid, c.snapshot))";
     for row in db.query_all_raw(sql(select, [])).await? {
-        let (part, old): (i64, String) = (row.try_get("", "part")?, row.try_get("", "old")?);
-        let new: String = row.try_get("", "new")?;
-        // Only from where it was found standing: a lane may have moved it since.
-        let update = "UPDATE rustok_outbox_cursor SET snapshot = ?::pg_snapshot
-                       WHERE part = ? AND snapshot::text = ? AND hi IS NULL";
-        db.execute_raw(sql(update, [new.into(), part.into(), old.into()])).await?;
+        let (part, moved): (i64, i64) = (row.try_get("", "part")?, row.try_get("", "moved")?);
+        let now: String = row.try_get("", "now")?;
+        // Only if no lane has moved it since.
+        let update = "UPDATE rustok_outbox_cursor SET snapshot = ?::pg_snapshot, moved = moved + 1
+                       WHERE part = ? AND moved = ?";
+        db.execute_raw(sql(update, [now.into(), part.into(), moved.into()])).await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! How windows are read.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
 
@@ -8,12 +8,13 @@ use super::{array, sql};
 use crate::outbox::{
     Lease, Page,
     store::{
-        Cursor, Window,
+        Cursor,
         row::{self, COLUMNS},
     },
 };
 
-/// Up to `limit` events of the leased parts' windows, part by part from `turn` on, by id inside a part; durable.
+/// Up to `limit` events of the leased parts' windows, and up to half as many of one part, part by part from `turn` on,
+/// by id inside a part; durable.
 pub(super) async fn pages(
     db: &DatabaseConnection,
     leases: &[Lease],
@@ -25,21 +26,30 @@ pub(super) async fn pages(
     }
     let (before, from) = leases.split_at(turn % leases.len());
     let in_turn = || from.iter().chain(before);
+    let of_part = limit.div_ceil(2);
     // The one more tells a window that was read to its end from one that was not.
-    let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let one_more = |limit: usize| i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let values = [
         array(in_turn().map(|lease| lease.part)),
         array(in_turn().map(|lease| lease.epoch)),
-        one_more.into(),
-        one_more.into(),
-        one_more.into(),
+        one_more(of_part).into(),
+        one_more(of_part).into(),
+        one_more(limit).into(),
     ];
     let rows = db.query_all_raw(sql(&SELECT, values)).await?;
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let mut events: Vec<&QueryResult> = Vec::with_capacity(rows.len());
+    let mut now = None;
+    for row in &rows {
+        match row.try_get_by_index(column::NOW)? {
+            None => events.push(row),
+            Some(snapshot) => now = Some((row, snapshot)),
+        }
+    }
+    let Some((first, snapshot)) = now.filter(|_| !events.is_empty()) else { return Ok(Vec::new()) };
     if !first.try_get_by_index::<bool>(column::DURABLE)? {
         make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
     }
-    into_pages(&rows, leases, limit)
+    into_pages(&events, leases, limit, of_part, snapshot)
 }
 
 /// Where the columns behind the event's own are.
@@ -47,26 +57,28 @@ mod column {
     use crate::outbox::store::row::AFTER;
 
     pub(super) const PART: usize = AFTER;
-    pub(super) const SNAPSHOT: usize = AFTER + 1;
-    pub(super) const OLD_HI: usize = AFTER + 2;
-    pub(super) const HI: usize = AFTER + 3;
-    pub(super) const LAST_ID: usize = AFTER + 4;
-    pub(super) const WRITTEN: usize = AFTER + 5;
-    pub(super) const DURABLE: usize = AFTER + 6;
+    pub(super) const MOVED: usize = AFTER + 1;
+    pub(super) const NOW: usize = AFTER + 2;
+    pub(super) const WRITTEN: usize = AFTER + 3;
+    pub(super) const DURABLE: usize = AFTER + 4;
 }
 
+/// One row without an event says which snapshot was read with, and whether what it shows is flushed.
+///
 /// The holder names the epoch it holds: one read back from the row would let a relay that lost its lease adopt the
 /// epoch of its successor.
 ///
 /// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
 /// alone, out of the index, and only the page's own rows are fetched; else each page would read and sort all that is
-/// left of a long backlog. `OFFSET 0` and `LIMIT 1` keep the look-ups look-ups, whatever the planner thinks of
-/// a table it has no statistics of: the retained rows of a part must not be read.
+/// left of a long backlog. `LIMIT 1` keeps the look-ups look-ups, whatever the planner thinks of a table it has no
+/// statistics of: the retained rows of a part must not be read. What `xip` holds is an array, which is taken for
+/// short: a function's rows are taken for a thousand, and a plan that is thought dear is compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     let columns: Vec<String> =
         COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
+    let nothing = vec!["NULL"; columns.len()].join(", ");
     let columns = columns.join(", ");
     let window = |condition: &str, columns: &str| {
         format!(
@@ -75,10 +87,9 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                 AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
                 AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
              UNION ALL
-             SELECT e.* FROM pg_snapshot_xip(c.lo) x CROSS JOIN LATERAL (
-                 SELECT {columns} FROM rustok_outbox e
-                  WHERE {condition} AND e.part = c.part AND e.id >= c.floor AND e.txid = x
-                    AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id OFFSET 0) e"
+             SELECT {columns} FROM rustok_outbox e
+              WHERE {condition} AND e.part = c.part AND e.id >= c.floor AND e.txid = ANY(c.xip)
+                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id"
         )
     };
     let fresh = window("NOT c.is_paged", &format!("e.id, {columns}"));
@@ -89,12 +100,13 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
               held AS (
                   SELECT * FROM unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)),
               c AS MATERIALIZED (
-                  SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor,
-                         c.hi IS NOT NULL AS is_paged, c.snapshot::text AS lo_text, c.hi::text AS old_hi,
-                         COALESCE(c.hi, now.s)::text AS hi_text, now.written::text AS written,
-                         pg_current_wal_flush_lsn() >= now.written AS durable
+                  SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor, c.moved,
+                         ARRAY(SELECT pg_snapshot_xip(c.snapshot)) AS xip, c.hi IS NOT NULL AS is_paged
                     FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
-         SELECT e.*, c.part, c.lo_text, c.old_hi, c.hi_text, c.last_id, c.written, c.durable
+         SELECT NULL, {nothing}, NULL, NULL, now.s::text, now.written::text, pg_current_wal_flush_lsn() >= now.written
+           FROM now
+          UNION ALL
+        (SELECT e.*, c.part, c.moved, NULL, NULL, NULL
            FROM (SELECT * FROM c ORDER BY turn) c CROSS JOIN LATERAL (
                (SELECT * FROM ({fresh}) w ORDER BY w.id LIMIT ?)
                UNION ALL
@@ -103,7 +115,7 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                       SELECT e.id, {columns} FROM rustok_outbox e
                        WHERE e.part = c.part AND e.txid = w.txid AND e.id = w.id LIMIT 1) e
                  ORDER BY w.id)) e
-          LIMIT ?"
+          LIMIT ?)"
     )
 });
 
@@ -126,32 +138,34 @@ async fn make_durable(db: &DatabaseConnection, written: String) -> Result<(), Db
 }
 
 /// The rows of a window as pages, one per part.
-fn into_pages(rows: &[QueryResult], leases: &[Lease], limit: usize) -> Result<Vec<Page>, DbErr> {
+fn into_pages(
+    rows: &[&QueryResult],
+    leases: &[Lease],
+    limit: usize,
+    of_part: usize,
+    now: String,
+) -> Result<Vec<Page>, DbErr> {
+    let now: Arc<str> = now.into();
     let mut pages: Vec<Page> = Vec::new();
     for (place, row) in rows.iter().enumerate() {
         let part: i64 = row.try_get_by_index(column::PART)?;
-        if place == limit {
-            // The one more than asked for: the part it lies in goes on.
-            if let Some(Page { lease, cursor: Cursor::Window { whole, .. }, .. }) = pages.last_mut()
-                && lease.part == part
-            {
-                *whole = false;
-            }
-            break;
-        }
         if pages.last().is_none_or(|page| page.lease.part != part) {
+            if place == limit {
+                break;
+            }
             let Some(lease) = leases.iter().find(|lease| lease.part == part) else { continue };
-            let before = Window {
-                snapshot: row.try_get_by_index(column::SNAPSHOT)?,
-                hi: row.try_get_by_index(column::OLD_HI)?,
-                last_id: row.try_get_by_index(column::LAST_ID)?,
-            };
-            let hi = row.try_get_by_index(column::HI)?;
-            let cursor = Cursor::Window { before, hi, last_id: 0, whole: true };
+            let moved = row.try_get_by_index(column::MOVED)?;
+            let cursor = Cursor::Window { moved, now: Arc::clone(&now), last_id: 0, whole: true };
             pages.push(Page { lease: lease.clone(), events: Vec::new(), cursor });
         }
-        if let Some(Page { events, cursor: Cursor::Window { last_id, .. }, .. }) = pages.last_mut()
+        if let Some(Page { events, cursor: Cursor::Window { last_id, whole, .. }, .. }) =
+            pages.last_mut()
         {
+            // The one more than asked for: its part goes on.
+            if place == limit || events.len() == of_part {
+                *whole = false;
+                continue;
+            }
             let event = row::event(row)?;
             *last_id = event.id;
             events.push(event);
