@@ -48,6 +48,9 @@ pub struct ConsumerConfig {
     pub inbox_retention: Option<Duration>,
     /// How often to forget what is older than [`inbox_retention`](Self::inbox_retention).
     pub hygiene_tick: Duration,
+    /// How often to look at the topics' partition counts. A topic that was made anew with another count stops the
+    /// consumers with [`PartitionMismatch`](crate::TransportError::PartitionMismatch).
+    pub recount: Duration,
     /// Where a new group begins.
     pub start_from: StartFrom,
     /// How the follow-up events of handlers are encoded.
@@ -94,6 +97,7 @@ impl Default for ConsumerConfig {
             breaker_threshold: 5,
             inbox_retention: Some(Duration::from_hours(30 * 24)),
             hygiene_tick: Duration::from_mins(1),
+            recount: Duration::from_mins(1),
             start_from: StartFrom::Beginning,
             codec: Codec::Json,
             clock: Clock::system(),
