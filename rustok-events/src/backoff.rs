@@ -1,6 +1,8 @@
 //! Growing pauses with jitter, so that many waiting parties do not return at once.
 
 use std::{
+    fmt,
+    future::Future,
     hash::{BuildHasher, RandomState},
     time::Duration,
 };
@@ -37,6 +39,51 @@ pub(crate) fn pause(min: Duration, max: Duration, nth: u32) -> Duration {
     let mut backoff = Backoff::new(min, max);
     backoff.next = min.saturating_mul(doubled);
     backoff.next()
+}
+
+/// An error that says whether waiting can mend it.
+pub(crate) trait Retryable: fmt::Display {
+    /// A short, stable code for records.
+    fn code(&self) -> &'static str;
+    /// Whether waiting may mend it.
+    fn is_retryable(&self) -> bool;
+}
+
+macro_rules! retryable {
+    ($($error:ty),*) => {$(
+        impl Retryable for $error {
+            fn code(&self) -> &'static str {
+                self.code()
+            }
+
+            fn is_retryable(&self) -> bool {
+                self.is_retryable()
+            }
+        }
+    )*};
+}
+
+retryable!(crate::RelayError, crate::TransportError, crate::migration::SchemaError);
+
+/// Does it until it succeeds or fails in a way that waiting cannot mend. Pauses in real time whatever the clock: what
+/// failed is a server, not an appointment. `trouble` says in the log what could not be done.
+///
+/// Cancellation-safe if the work is.
+pub(crate) async fn retry<T, E: Retryable, F: Future<Output = Result<T, E>>>(
+    mut backoff: Backoff,
+    trouble: &'static str,
+    mut work: impl FnMut() -> F,
+) -> Result<T, E> {
+    loop {
+        match work().await {
+            Err(error) if error.is_retryable() => {
+                let pause = backoff.next();
+                tracing::warn!(code = error.code(), %error, retry_in = ?pause, "{trouble}");
+                tokio::time::sleep(pause).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// A number in 0..1. The standard library's hash keys are random, which is all the randomness jitter needs.

@@ -5,6 +5,7 @@
 mod database;
 pub mod members;
 pub mod mutants;
+pub mod processes;
 pub mod schedules;
 
 /// The README's example, compiled.

@@ -52,6 +52,9 @@ pub struct ConsumerConfig {
     /// How often to forget what is older than [`inbox_retention`](Self::inbox_retention) and
     /// [`record_retention`](Self::record_retention).
     pub hygiene_tick: Duration,
+    /// How often to look at the topics' partition counts. A topic that was made anew with another count stops the
+    /// consumers with [`PartitionMismatch`](crate::TransportError::PartitionMismatch).
+    pub recount: Duration,
     /// Where a new group begins.
     pub start_from: StartFrom,
     /// How the follow-up events of handlers are encoded.
@@ -99,6 +102,7 @@ impl Default for ConsumerConfig {
             inbox_retention: Some(Duration::from_hours(30 * 24)),
             record_retention: Some(Duration::from_hours(90 * 24)),
             hygiene_tick: Duration::from_mins(1),
+            recount: Duration::from_mins(1),
             start_from: StartFrom::Beginning,
             codec: Codec::Json,
             clock: Clock::system(),

@@ -26,6 +26,7 @@ mod redeliver;
 mod redelivery;
 mod runs;
 mod single;
+mod topics;
 mod transaction;
 mod verdict;
 
@@ -41,14 +42,12 @@ pub use self::{
     error::{BuildError, ConsumerError},
 };
 use self::{
-    hygiene::Hygiene, member::Member, processor::Processor, redelivery::Redelivery,
+    hygiene::Hygiene, member::Member, processor::Processor, redelivery::Redelivery, topics::Topics,
     transaction::Writer,
 };
 use crate::{
-    TransactionalEventBus,
-    backoff::Backoff,
-    migration,
-    transport::{EventTransport, TopicSpec, TransportError},
+    TransactionalEventBus, migration,
+    transport::{EventTransport, TopicSpec},
 };
 
 /// Runs handlers. Made by [`ConsumerRuntime::builder`].
@@ -96,9 +95,11 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
     /// [`ConsumerError`] that waiting cannot mend, such as a missing table or a partition count that differs from
     /// the declared one.
     pub async fn run(self, token: CancellationToken) -> Result<(), ConsumerError> {
+        let mut topics =
+            Topics::new(Arc::clone(&self.transport), self.topics.clone(), &self.config);
         let prepare = async {
             migration::wait_for_tables(&self.writer.db).await?;
-            self.provision().await?;
+            topics.provision().await?;
             self.check_window().await
         };
         let Some(prepared) = token.run_until_cancelled(prepare).await else { return Ok(()) };
@@ -107,6 +108,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
         let stop = token.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
         let mut members = JoinSet::new();
+        members.spawn(topics.watch(stop.clone()));
         let hygiene = Hygiene::new(&self.writer, &self.processors, &self.config);
         members.spawn(hygiene.run(stop.clone()));
         let redelivery = Redelivery::new(self.processors.clone(), self.config.clone());
@@ -129,21 +131,6 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
             }
         }
         result
-    }
-
-    async fn provision(&self) -> Result<(), ConsumerError> {
-        let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
-        loop {
-            match self.provision_once().await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_retryable() => {
-                    let pause = backoff.next();
-                    tracing::warn!(code = error.code(), %error, retry_in = ?pause, "topics could not be provisioned");
-                    tokio::time::sleep(pause).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 
     /// The inbox must remember an event for as long as its topic may deliver it again.
@@ -170,12 +157,6 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
             }
         }
         Ok(())
-    }
-
-    async fn provision_once(&self) -> Result<(), TransportError> {
-        self.config.faults.broker("consumer.provision.before").await?;
-        self.transport.provision(&self.topics).await?;
-        self.config.faults.broker("consumer.provision.after").await
     }
 }
 

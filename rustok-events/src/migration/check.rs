@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, retry},
     sql::{is_missing_table, statement},
 };
 
@@ -66,17 +66,8 @@ impl SchemaError {
 
 /// Waits until the database can be asked, then [checks](check) the tables.
 pub(crate) async fn wait_for_tables(db: &DatabaseConnection) -> Result<(), SchemaError> {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-    loop {
-        match check(db).await {
-            Err(error) if error.is_retryable() => {
-                let pause = backoff.next();
-                tracing::warn!(code = error.code(), %error, retry_in = ?pause, "the tables cannot be looked at");
-                tokio::time::sleep(pause).await;
-            }
-            checked => return checked,
-        }
-    }
+    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    retry(backoff, "the tables cannot be looked at", || check(db)).await
 }
 
 /// Looks whether the tables are there and of the version that this program works with.

@@ -3,7 +3,7 @@
 //! A delayed event takes its place in the order of its key when it is released. One relay at a time releases, in
 //! the order of due times.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -25,12 +25,25 @@ use crate::{
 /// The most events released in one transaction.
 const BATCH: u64 = 500;
 
-/// Whether an event was delayed in this process since it was last asked.
-static HELD: AtomicBool = AtomicBool::new(false);
+/// How many events were delayed in this process. Their transactions may not be committed yet.
+static HELD: AtomicU64 = AtomicU64::new(0);
 
-/// Whether an event was delayed in this process since the last call. Its transaction may not be committed yet.
-pub(crate) fn was_held() -> bool {
-    HELD.swap(false, Ordering::Relaxed)
+/// Notices that events were delayed in this process. Each listener notices for itself: several outboxes do not take
+/// each other's news.
+#[derive(Debug)]
+pub(crate) struct Delayed(u64);
+
+impl Delayed {
+    /// Notices what is delayed from now on.
+    pub(crate) fn listen() -> Self {
+        Self(HELD.load(Ordering::Relaxed))
+    }
+
+    /// Whether an event was delayed since the last call.
+    pub(crate) fn any(&mut self) -> bool {
+        let held = HELD.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.0, held) != held
+    }
 }
 
 /// Keeps an event until `due`.
@@ -46,7 +59,7 @@ pub(super) async fn hold(
     let mut values = vec![micros(due)];
     values.extend(row::values(record)?);
     txn.execute_raw(statement(txn.get_database_backend(), &insert, values)).await?;
-    HELD.store(true, Ordering::Relaxed);
+    HELD.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 

@@ -25,6 +25,9 @@ pub struct RelayConfig {
     pub max_tick: Duration,
     /// The longest pause after an error.
     pub max_backoff: Duration,
+    /// How long a topic's partition count is gone by before it is looked at again. A topic that was made anew with
+    /// another count stops the relay with [`PartitionMismatch`](crate::TransportError::PartitionMismatch).
+    pub recount: Duration,
     /// How long a stop waits for the pages at hand.
     pub stop_timeout: Duration,
     /// How long published events are kept, so that they can be published again for a broker that lost them.
@@ -51,6 +54,7 @@ impl Default for RelayConfig {
             min_tick: Duration::from_millis(20),
             max_tick: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),
+            recount: Duration::from_mins(1),
             stop_timeout: Duration::from_secs(5),
             replay_window: Duration::from_hours(24),
             min_partition: 100_000,

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{RelayConfig, RelayError, complaints::Complaints};
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, retry},
     outbox::{Lease, OutboxStore, store},
 };
 
@@ -38,21 +38,10 @@ impl Leases {
     /// Cancellation-safe: what was taken and not told ends by itself.
     pub(super) async fn keep(&self) -> Result<std::convert::Infallible, RelayError> {
         let store = store::of(&self.db)?;
-        let mut backoff = Backoff::new(self.config.min_tick, self.config.lease / 3);
         loop {
-            match self.take(store).await {
-                Ok(()) => {
-                    backoff.reset();
-                    self.config.clock.sleep_until(self.renewal()).await;
-                }
-                Err(error) if error.is_retryable() => {
-                    let pause = backoff.next();
-                    tracing::warn!(code = error.code(), %error, retry_in = ?pause, "leases could not be taken");
-                    // Real time whatever the clock: what failed is the database, not an appointment.
-                    tokio::time::sleep(pause).await;
-                }
-                Err(error) => return Err(error),
-            }
+            let backoff = Backoff::new(self.config.min_tick, self.config.lease / 3);
+            retry(backoff, "leases could not be taken", || self.take(store)).await?;
+            self.config.clock.sleep_until(self.renewal()).await;
         }
     }
 

@@ -35,7 +35,7 @@ use self::{
     releaser::Releaser,
 };
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, retry},
     migration,
     outbox::{CleanedUp, cluster, store},
     transport::EventTransport,
@@ -146,17 +146,8 @@ impl Inner {
 
     /// Waits until the database can be asked, and refuses to work on tables that do not fit.
     async fn check(&self) -> Result<(), RelayError> {
-        let mut backoff = Backoff::new(self.config.min_tick, self.config.max_backoff);
-        loop {
-            match self.check_once().await {
-                Err(error) if error.is_retryable() => {
-                    let pause = backoff.next();
-                    tracing::warn!(code = error.code(), %error, retry_in = ?pause, "the outbox cannot be looked at");
-                    tokio::time::sleep(pause).await;
-                }
-                checked => return checked,
-            }
-        }
+        let backoff = Backoff::new(self.config.min_tick, self.config.max_backoff);
+        retry(backoff, "the outbox cannot be looked at", || self.check_once()).await
     }
 
     async fn check_once(&self) -> Result<(), RelayError> {

@@ -9,7 +9,8 @@ use super::{RelayConfig, RelayError};
 use crate::{
     backoff::Backoff,
     outbox::{
-        Lease, PublishError, delayed,
+        Lease, PublishError,
+        delayed::{self, Delayed},
         wake::{self, Commits},
     },
 };
@@ -37,6 +38,7 @@ impl Releaser {
     /// Cancellation-safe: a release is one transaction.
     pub(super) async fn run(mut self) -> Result<std::convert::Infallible, RelayError> {
         let mut commits = wake::listen();
+        let mut delayed = Delayed::listen();
         let mut backoff = Backoff::new(self.config.min_tick, self.config.max_backoff);
         loop {
             // A stand-by leaves it to the relays that work.
@@ -51,7 +53,7 @@ impl Releaser {
                 }
                 Ok(Some(pause)) => {
                     backoff.reset();
-                    self.wait(&mut commits, pause).await;
+                    self.wait(&mut commits, &mut delayed, pause).await;
                 }
                 Err(PublishError::Database(error)) if crate::sql::is_missing_table(&error) => {
                     return Err(error.into());
@@ -84,11 +86,11 @@ impl Releaser {
     }
 
     /// Waits until the next event is due, until one was delayed here, or until it is time to look again.
-    async fn wait(&self, commits: &mut Commits, pause: Duration) {
+    async fn wait(&self, commits: &mut Commits, delayed: &mut Delayed, pause: Duration) {
         let delayed_here = async {
             loop {
                 commits.next().await;
-                if delayed::was_held() {
+                if delayed.any() {
                     return;
                 }
             }

@@ -1,6 +1,6 @@
 //! Sends events to the broker: topics made sure of, one batch per partition, refused events told apart.
 
-use std::{collections::HashMap, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{RelayConfig, RelayError, batches};
 use crate::{
@@ -9,18 +9,18 @@ use crate::{
         StoredEvent,
         parked::{Parked, ParkedKey},
     },
-    transport::{EventTransport, TopicName, TransportError},
+    transport::{EventTransport, TransportError, counts::Counts},
 };
 
 pub(super) struct Sender {
     transport: Arc<dyn EventTransport>,
-    partitions: HashMap<TopicName, u32>,
+    partitions: Counts,
     faults: Faults,
 }
 
 impl Sender {
     pub(super) fn new(transport: Arc<dyn EventTransport>, config: &RelayConfig) -> Self {
-        Self { transport, partitions: HashMap::new(), faults: config.faults.clone() }
+        Self { transport, partitions: Counts::new(config.recount), faults: config.faults.clone() }
     }
 
     /// Publishes events in order and returns once each is acknowledged, but for those that the broker refuses for
@@ -31,7 +31,7 @@ impl Sender {
     ) -> Result<Vec<Parked<'e>>, RelayError> {
         self.provision(events).await?;
         let mut refused = Vec::new();
-        for batch in batches::group(events, &self.partitions) {
+        for batch in batches::group(events, self.partitions.known()) {
             match self.publish(&batch, &batch.events).await {
                 Ok(()) => {}
                 Err(TransportError::Refused { .. }) => {
@@ -80,20 +80,19 @@ impl Sender {
         self.faults.broker("relay.publish.after").await?;
         if let Err(TransportError::NotFound(_)) = &published {
             // The topic was there and is gone: made again the next time.
-            self.partitions.remove(&batch.topic);
+            self.partitions.doubt(&batch.topic);
         }
         published
     }
 
-    /// Makes sure that the topics of events exist, each once in a sender's life.
+    /// Makes sure that the topics of events exist, and have the partitions they had; looked at from time to time.
     async fn provision(&mut self, events: &[&StoredEvent]) -> Result<(), RelayError> {
-        let mut topics = batches::topics(events);
-        topics.retain(|spec| !self.partitions.contains_key(&spec.name));
+        let topics = self.partitions.due(batches::topics(events));
         if !topics.is_empty() {
             self.faults.broker("relay.provision.before").await?;
             let counts = self.transport.provision(&topics).await?;
             self.faults.broker("relay.provision.after").await?;
-            self.partitions.extend(topics.into_iter().map(|spec| spec.name).zip(counts));
+            self.partitions.note(&topics, &counts)?;
         }
         Ok(())
     }

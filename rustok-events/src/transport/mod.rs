@@ -3,6 +3,7 @@
 //! A transport appends messages to one partition of a topic in the order given, and answers only when they are
 //! stored; it hands a group's messages out in partition order, and stores how far the group has got.
 
+pub(crate) mod counts;
 #[cfg(feature = "iggy")]
 pub mod iggy;
 
@@ -235,15 +236,16 @@ pub enum TransportError {
         /// What the broker said.
         source: BoxError,
     },
-    /// A topic exists with another number of partitions than the events declare.
+    /// A topic has another number of partitions than the events declare, or than it had before it was made anew: keys
+    /// would lie on other partitions than before, and lose their order.
     #[error(
-        "topic `{topic}` has {found} partitions, but its events declare {declared}: publish to a new topic, or \
-         declare `partitions = {found}`"
+        "topic `{topic}` has {found} partitions, but its events declare {declared}, or it had so many before: publish \
+         to a new topic; or, once everything on the old one is handled, declare `partitions = {found}` and start again"
     )]
     PartitionMismatch {
         /// The topic.
         topic: TopicName,
-        /// What the events declare.
+        /// What the events declare, or what the topic had before.
         declared: u32,
         /// What the broker has.
         found: u32,
