@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) struct Topics {
     transport: Arc<dyn EventTransport>,
-    topics: Vec<TopicSpec>,
+    specs: Vec<TopicSpec>,
     counts: Counts,
     config: ConsumerConfig,
 }
@@ -20,17 +20,17 @@ pub(super) struct Topics {
 impl Topics {
     pub(super) fn new(
         transport: Arc<dyn EventTransport>,
-        topics: Vec<TopicSpec>,
+        specs: Vec<TopicSpec>,
         config: &ConsumerConfig,
     ) -> Self {
-        Self { transport, topics, counts: Counts::new(config.recount), config: config.clone() }
+        Self { transport, specs, counts: Counts::new(config.recount), config: config.clone() }
     }
 
     /// Makes sure of the topics; waits while the broker is away.
     pub(super) async fn provision(&mut self) -> Result<(), ConsumerError> {
         let backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
         let counted = retry(backoff, "topics could not be provisioned", || self.look()).await?;
-        Ok(self.counts.note(&self.topics, &counted)?)
+        Ok(self.counts.note(&self.specs, &counted)?)
     }
 
     /// Looks at the topics again and again until `stop` is cancelled. Ends with an error if one has another count
@@ -47,7 +47,7 @@ impl Topics {
 
     async fn look(&self) -> Result<Vec<u32>, TransportError> {
         self.config.faults.broker("consumer.provision.before").await?;
-        let counts = self.transport.provision(&self.topics).await?;
+        let counts = self.transport.provision(&self.specs).await?;
         self.config.faults.broker("consumer.provision.after").await?;
         Ok(counts)
     }

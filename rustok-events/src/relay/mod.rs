@@ -95,7 +95,8 @@ impl Relay {
         let inner = Arc::clone(&self.inner);
         async move {
             let _working = inner.working.lock().await;
-            inner.run(&token).await
+            // Boxed, since whoever runs a relay would carry its whole size.
+            Box::pin(inner.run(&token)).await
         }
     }
 
