@@ -19,3 +19,14 @@ pub(super) fn read(partition: u32, message: IggyMessage) -> IncomingMessage {
     };
     IncomingMessage { partition, offset: message.header.offset, headers, payload: message.payload }
 }
+
+/// The headers that a message has whose encoded headers are these bytes: for the fuzzer.
+#[cfg(feature = "testing")]
+pub fn read_headers(encoded: &[u8]) -> WireHeaders {
+    let message = IggyMessage {
+        header: iggy::prelude::IggyMessageHeader::default(),
+        payload: bytes::Bytes::new(),
+        user_headers: Some(bytes::Bytes::copy_from_slice(encoded)),
+    };
+    read(0, message).headers
+}
