@@ -33,3 +33,10 @@ pub fn derive_partition_key(input: TokenStream) -> TokenStream {
 pub fn event_handler(options: TokenStream, item: TokenStream) -> TokenStream {
     handler::expand(options.into(), &item.into()).into()
 }
+
+/// Written by `event_handler` alone: puts what hangs from a struct beside it.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn beside(hung: TokenStream, item: TokenStream) -> TokenStream {
+    item.into_iter().chain(hung).collect()
+}

@@ -1,17 +1,28 @@
 //! The nearest of the names there are.
 
-/// The candidate that a misspelt `word` most likely means.
+/// The candidate that a misspelt `word` most likely means, or the first that has a part of it in common.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let slip = candidates
+        .iter()
+        .map(|candidate| (distance(&word, &candidate.to_lowercase()), *candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len().max(word.len()) / 3)
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    slip.or_else(|| candidates.into_iter().find(|candidate| share_a_part(&word, candidate)))
+}
+
+/// `key` and `partition_key`, `consumer_group` and `group`, `retries` and `retry`.
+fn share_a_part(a: &str, b: &str) -> bool {
+    let alike = |a: &str, b: &str| {
+        let common = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+        common >= 4 || (common >= 3 && a == b)
+    };
+    a.split('_').any(|a| b.split('_').any(|b| alike(a, b)))
 }
 
 /// `; did you mean …?`, or nothing.
@@ -59,6 +70,9 @@ mod tests {
             ("tpoic", Some("topic")),
             ("partitionkey", Some("partition_key")),
             ("Partition", Some("partitions")),
+            ("key", Some("partition_key")),
+            ("topic_name", Some("topic")),
+            ("on", None),
             ("colour", None),
         ] {
             assert_eq!(nearest(slip, names), word, "{slip}");

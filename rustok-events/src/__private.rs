@@ -25,9 +25,12 @@ pub use crate::{
 mod handlers {
     pub use core::{clone::Clone, fmt::Debug, future::Future, marker::Copy, time::Duration};
 
+    pub use rustok_events_derive::beside;
+
     pub use crate::handler::{
-        Answer, Detached, DetachedContext, EventHandler, HandlerContext, HandlerInput,
-        HandlerOptions, HandlerResult, OnDeadLetter, RetryPolicy, Transactional, answer, given,
+        Answer, Anywhere, Detached, DetachedContext, EventHandler, HandlerContext, HandlerInput,
+        HandlerOptions, HandlerResult, InModule, OnDeadLetter, Place, RetryPolicy, Transactional,
+        answer, given,
     };
 }
 

@@ -1,7 +1,10 @@
 //! From a function to a unit struct of its name and an impl of `EventHandler` for it.
+//!
+//! In an `impl` block a struct is refused by the compiler, and so is everything else but a function: to be one mistake
+//! and not many, all that stands beside the struct hangs from it (see [`Expansion`]).
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Attribute, GenericParam, Generics, ItemFn, Token, Type, TypeParam, TypeParamBound,
     ext::IdentExt, parse_quote, punctuated::Punctuated,
@@ -13,17 +16,45 @@ use super::{
 };
 use crate::{errors::blame, value::Text};
 
+/// What comes out, in the order in which it is written.
+#[derive(Default)]
+pub(crate) struct Expansion {
+    mistakes: TokenStream,
+    /// The struct, as far as its derives.
+    attributes: TokenStream,
+    unit: TokenStream,
+    /// What stands beside the struct.
+    beside: TokenStream,
+    /// A function that compiles where the struct does. In an `impl` block it says what is wrong there.
+    place: TokenStream,
+    krate: TokenStream,
+}
+
+impl Expansion {
+    /// With what is beside the struct inside an attribute of it, which [`beside`](crate::beside) takes out again.
+    pub(crate) fn into_item(self) -> TokenStream {
+        let Self { mistakes, attributes, unit, beside, place, krate } = self;
+        let hung = (!beside.is_empty()).then(|| quote!(#[#krate::__private::beside(#beside)]));
+        quote!(#mistakes #hung #attributes #unit #place)
+    }
+
+    /// With everything as the compiler has it in the end.
+    #[cfg(test)]
+    pub(crate) fn into_items(self) -> TokenStream {
+        let Self { mistakes, attributes, unit, beside, place, krate: _ } = self;
+        quote!(#mistakes #attributes #unit #beside #place)
+    }
+}
+
 /// The struct, its impl, and the function inside it.
 pub(super) fn expand(
     options: &HandlerOptions,
     signature: &Signature<'_>,
     function: &ItemFn,
-) -> TokenStream {
+) -> Expansion {
     let ident = &function.sig.ident;
     let krate = &options.krate;
-    let unit = unit_struct(function);
     let inner = inner_function(function);
-    let cfg = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
     let generics = with_state(&function.sig.generics, signature);
     let (parameters, _, bounds) = generics.split_for_impl();
     let group = &options.group;
@@ -45,9 +76,9 @@ pub(super) fn expand(
     let answer =
         quote_spanned!(blame(signature.output)=> __rt::answer(#ident(#given, input).await));
     let call = call(signature, function, &mode);
-    quote! {
-        #unit
-        #(#cfg)*
+    let beside = quote! {
+        #[allow(unused_imports)]
+        use #krate::__private::InModule as _;
         const _: () = {
             use #krate::__private as __rt;
             #check_group
@@ -71,6 +102,26 @@ pub(super) fn expand(
             }
             #call
         };
+    };
+    let (attributes, unit) = unit_struct(function);
+    let place = place(options, function);
+    Expansion { attributes, unit, beside, place, krate: quote!(#krate), ..Expansion::default() }
+}
+
+/// A function that compiles in a module and in the body of a function: the trait that the struct brings into scope is
+/// preferred there. In an `impl` block there is no struct, and the other trait says so.
+fn place(options: &HandlerOptions, function: &ItemFn) -> TokenStream {
+    let (ident, krate) = (&function.sig.ident, &options.krate);
+    let name = format_ident!("__place_of_{}", ident.unraw());
+    let cfg = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    let ask = quote_spanned!(blame(ident)=> check);
+    quote! {
+        #(#cfg)*
+        #[allow(dead_code, unused_imports)]
+        fn #name() {
+            use #krate::__private::Anywhere as _;
+            #krate::__private::Place.#ask();
+        }
     }
 }
 
@@ -80,13 +131,12 @@ pub(super) fn fallback(
     signature: Option<&Signature<'_>>,
     function: &ItemFn,
     mistakes: &syn::Error,
-) -> TokenStream {
+) -> Expansion {
     let mistakes = mistakes.to_compile_error();
     if function.sig.receiver().is_some() {
-        return mistakes;
+        return Expansion { mistakes, ..Expansion::default() };
     }
-    let unit = unit_struct(function);
-    let implementation = signature.map(|signature| {
+    let beside = signature.map(|signature| {
         let (ident, krate) = (&function.sig.ident, &options.krate);
         let generics = with_state(&function.sig.generics, signature);
         let (parameters, _, bounds) = generics.split_for_impl();
@@ -112,20 +162,25 @@ pub(super) fn fallback(
             };
         }
     });
-    quote!(#mistakes #unit #implementation)
+    let (attributes, unit) = unit_struct(function);
+    let krate = options.krate.to_token_stream();
+    let beside = beside.unwrap_or_default();
+    Expansion { mistakes, attributes, unit, beside, krate, place: TokenStream::new() }
 }
 
-/// The struct has the function's name, its visibility, and what is said of it to its users.
-fn unit_struct(function: &ItemFn) -> TokenStream {
+/// The struct has the function's name, its visibility, and what is said of it to its users. Gives its attributes and
+/// the struct itself.
+fn unit_struct(function: &ItemFn) -> (TokenStream, TokenStream) {
     let (visibility, ident) = (&function.vis, &function.sig.ident);
     let of_users = ["doc", "cfg", "deprecated", "allow", "warn", "deny", "forbid"];
     let attributes = function.attrs.iter().filter(|attribute| is_one_of(attribute, &of_users));
-    quote! {
+    let attributes = quote! {
         #(#attributes)*
         #[allow(non_camel_case_types)]
         #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        #visibility struct #ident;
-    }
+    };
+    let (word, end) = (quote_spanned!(blame(ident)=> struct), quote_spanned!(blame(ident)=> ;));
+    (attributes, quote!(#visibility #word #ident #end))
 }
 
 /// The function as it was written, except for what is said of it to its users.

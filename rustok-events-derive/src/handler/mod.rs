@@ -7,22 +7,28 @@ mod signature;
 use proc_macro2::TokenStream;
 use syn::{Item, ItemFn};
 
+pub(crate) use self::expand::Expansion;
 use self::{attr::HandlerOptions, signature::Signature};
 use crate::errors::Errors;
 
 /// The attribute.
 pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
-    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
-        return not_a_function(item);
-    };
+    match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(function) => expansion(options, &function).into_item(),
+        Err(_) => not_a_function(item),
+    }
+}
+
+/// What comes of a function.
+pub(crate) fn expansion(options: TokenStream, function: &ItemFn) -> Expansion {
     let errors = Errors::new();
     let options = HandlerOptions::read(options, &errors);
-    let signature = Signature::read(&function, options.detached, &errors);
+    let signature = Signature::read(function, options.detached, &errors);
     match (errors.check(), signature) {
-        (Ok(()), Some(signature)) => expand::expand(&options, &signature, &function),
+        (Ok(()), Some(signature)) => expand::expand(&options, &signature, function),
         (Ok(()), None) => unreachable!("a function without a mistake has a signature"),
         (Err(mistakes), signature) => {
-            expand::fallback(&options, signature.as_ref(), &function, &mistakes)
+            expand::fallback(&options, signature.as_ref(), function, &mistakes)
         }
     }
 }

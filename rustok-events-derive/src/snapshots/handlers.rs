@@ -1,77 +1,35 @@
 //! What the attribute writes.
 
 use expect_test::expect;
+use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::check;
 
+/// Everything as the compiler has it in the end.
+fn expanded(options: TokenStream, function: TokenStream) -> TokenStream {
+    let function = syn::parse2(function).expect("a function");
+    crate::handler::expansion(options, &function).into_items()
+}
+
 #[test]
-fn a_handler() {
+fn what_hangs_from_the_struct_is_what_stands_beside_it() {
     let handler = quote! {
-        /// Makes an order findable.
-        #[tracing::instrument(skip_all)]
-        pub async fn index_order(ctx: &mut HandlerContext<'_, App>, event: OrderPlaced) -> HandlerResult {
+        async fn index_order(ctx: &mut HandlerContext<'_, App>, event: OrderPlaced) -> HandlerResult {
             Ok(())
         }
     };
-    check(
-        crate::handler::expand(quote!(group = "search"), &handler),
-        &expect![[r#"
-            /// Makes an order findable.
-            #[allow(non_camel_case_types)]
-            #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-            pub struct index_order;
-            const _: () = {
-                use ::rustok_events::__private as __rt;
-                #[allow(
-                    clippy::unused_async,
-                    clippy::needless_pass_by_value,
-                    clippy::needless_pass_by_ref_mut,
-                    clippy::future_not_send,
-                )]
-                #[tracing::instrument(skip_all)]
-                async fn index_order(
-                    ctx: &mut HandlerContext<'_, App>,
-                    event: OrderPlaced,
-                ) -> HandlerResult {
-                    Ok(())
-                }
-                #[automatically_derived]
-                impl __rt::EventHandler<App> for index_order {
-                    const GROUP: &'static __rt::str = "search";
-                    const NAME: &'static __rt::str = "index_order";
-                    type Input = OrderPlaced;
-                    type Mode = __rt::Transactional;
-                    async fn handle(
-                        &self,
-                        ctx: &mut __rt::HandlerContext<'_, App, __rt::Transactional>,
-                        input: OrderPlaced,
-                    ) -> __rt::HandlerResult {
-                        __rt::answer(index_order(__rt::given(ctx), input).await)
-                    }
-                }
-                impl index_order {
-                    /// Runs the handler once, without inbox, retries or dead letters: for tests.
-                    ///
-                    /// # Errors
-                    /// What the handler answers.
-                    #[allow(
-                        dead_code,
-                        unreachable_pub,
-                        clippy::future_not_send,
-                        clippy::missing_errors_doc
-                    )]
-                    pub async fn call(
-                        &self,
-                        ctx: &mut __rt::HandlerContext<'_, App, __rt::Transactional>,
-                        event: OrderPlaced,
-                    ) -> __rt::HandlerResult {
-                        __rt::EventHandler::handle(self, ctx, event).await
-                    }
-                }
-            };
-        "#]],
-    );
+    let options = quote!(group = "search");
+    let item = crate::handler::expand(options.clone(), &handler);
+    let file: syn::File = syn::parse2(item).expect("items");
+    let [syn::Item::Struct(unit), syn::Item::Fn(place)] = &file.items[..] else {
+        panic!("only what an `impl` block refuses once, or takes, stands on its own");
+    };
+    let (hung, bare) = unit.attrs.split_first().expect("an attribute");
+    let syn::Meta::List(hung) = &hung.meta else { panic!("it has something inside") };
+    let (beside, mut unit) = (&hung.tokens, unit.clone());
+    unit.attrs = bare.to_vec();
+    assert_eq!(quote!(#unit #beside #place).to_string(), expanded(options, handler).to_string());
 }
 
 #[test]
@@ -89,11 +47,13 @@ fn a_handler_with_every_option() {
         on_dead_letter = continue, inbox = none, crate = events
     };
     check(
-        crate::handler::expand(options, &handler),
+        expanded(options, handler),
         &expect![[r##"
             #[allow(non_camel_case_types)]
             #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
             struct send_mail;
+            #[allow(unused_imports)]
+            use events::__private::InModule as _;
             const _: () = {
                 use events::__private as __rt;
                 const __OPTIONS: __rt::HandlerOptions = __rt::HandlerOptions::new()
@@ -163,6 +123,11 @@ fn a_handler_with_every_option() {
                     }
                 }
             };
+            #[allow(dead_code, unused_imports)]
+            fn __place_of_send_mail() {
+                use events::__private::Anywhere as _;
+                events::__private::Place.check();
+            }
         "##]],
     );
 }
@@ -175,7 +140,7 @@ fn a_wrong_handler() {
         }
     };
     check(
-        crate::handler::expand(quote!(group = "search"), &handler),
+        expanded(quote!(group = "search"), handler),
         &expect![[r#"
         ::core::compile_error! {
             "a handler is asynchronous: write `async fn index_order`"

@@ -4,10 +4,13 @@ mod context;
 mod erased;
 mod failure;
 mod input;
+mod place;
 mod result;
 
 use std::{future::Future, time::Duration};
 
+#[doc(hidden)]
+pub use self::place::{Anywhere, FreeFunction, InModule, Place};
 pub use self::{
     context::{
         Detached, DetachedContext, Given, HandlerContext, HandlerMode, Transactional, given,

@@ -11,6 +11,8 @@ mod call;
 pub mod conformance;
 mod error;
 mod faulty;
+#[doc(hidden)]
+pub mod fuzz;
 mod handler_test;
 pub mod harness;
 mod home;

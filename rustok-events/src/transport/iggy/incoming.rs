@@ -104,3 +104,14 @@ mod tests {
         assert_eq!(plain(&[]), Some(WireHeaders::new()));
     }
 }
+
+/// The headers that a message has whose encoded headers are these bytes: for the fuzzer.
+#[cfg(feature = "testing")]
+pub fn read_headers(encoded: &[u8]) -> WireHeaders {
+    let message = IggyMessage {
+        header: iggy::prelude::IggyMessageHeader::default(),
+        payload: bytes::Bytes::new(),
+        user_headers: Some(bytes::Bytes::copy_from_slice(encoded)),
+    };
+    read(0, message).headers
+}

@@ -21,7 +21,7 @@ mod env;
 mod errors;
 mod group;
 mod health;
-mod incoming;
+pub(crate) mod incoming;
 mod link;
 mod producer;
 mod provision;

@@ -47,7 +47,11 @@ impl Record {
         }
         let mut start = 0;
         for _ in 0..skip {
-            start += frame_len(&self.frames, start).unwrap_or(self.frames.len() - start);
+            let Some(len) = frame_len(&self.frames, start) else {
+                start = self.frames.len();
+                break;
+            };
+            start += len;
         }
         let (mut end, mut taken) = (start, 0);
         while taken < count {

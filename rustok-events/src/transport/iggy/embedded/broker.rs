@@ -29,6 +29,8 @@ pub(super) const BUDGET: usize = 256 * 1024 * 1024;
 /// The layout of the data; a broker refuses data of a later one.
 const FORMAT: u32 = 1;
 const COUNTERS: &[u8] = b"counters";
+/// How many partitions a topic has at most.
+pub(super) const MAX_PARTITIONS: u32 = 10_000;
 
 /// The numbers that are given next. Never given twice, also not after a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,7 +72,7 @@ impl Broker {
                 let storage =
                     |source: BoxError| BrokerError::Storage { path: path.clone(), source };
                 let disk = Disk::open(path, config.sync)?;
-                let loaded = disk.load().map_err(|error| storage(error.into()))?;
+                let loaded = disk.load().map_err(storage)?;
                 let (counters, topology) = restore(&loaded, &config).map_err(storage)?;
                 let store = Store::on_disk(disk, config.sync)
                     .map_err(|source| BrokerError::DataDir { path: path.clone(), source })?;
@@ -210,7 +212,10 @@ pub(super) fn put_topic(row: &TopicRow) -> Change {
 }
 
 /// Builds everything from the rows.
-fn restore(loaded: &Loaded, config: &BrokerConfig) -> Result<(Counters, Topology), BoxError> {
+pub(super) fn restore(
+    loaded: &Loaded,
+    config: &BrokerConfig,
+) -> Result<(Counters, Topology), BoxError> {
     fn row<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BoxError> {
         serde_json::from_slice(value)
             .map_err(|error| format!("row {}: {error}", key.escape_ascii()).into())
@@ -235,6 +240,10 @@ fn restore(loaded: &Loaded, config: &BrokerConfig) -> Result<(Counters, Topology
         return Err(format!("written by a later version (layout {})", counters.format).into());
     }
     for topic_row in topics {
+        if topic_row.partitions > MAX_PARTITIONS {
+            let (name, count) = (&topic_row.name, topic_row.partitions);
+            return Err(format!("topic {name} has {count} partitions: too many to be true").into());
+        }
         let topic = Arc::new(open_topic(topic_row, &loaded.bounds));
         for (_, group) in groups.iter().filter(|(number, _)| *number == topic.row.number) {
             let open =

@@ -5,11 +5,8 @@ use std::{io, sync::Arc, time::Duration};
 use iggy::prelude::IggyError;
 use iggy_binary_protocol::codes::{LOGIN_USER_CODE, LOGIN_WITH_PERSONAL_ACCESS_TOKEN_CODE};
 use tokio::{
-    io::BufReader,
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite, BufReader},
+    net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,9 +28,18 @@ pub(super) async fn serve(broker: Arc<Broker>, stream: TcpStream, stop: Cancella
         return;
     }
     // Also when the task is aborted, its memberships must end.
-    let mut guest = Guest { session: broker.connect(address), broker: Arc::clone(&broker) };
+    let guest = Guest { session: broker.connect(address), broker };
     let (read, write) = stream.into_split();
-    let mut wire = Wire { read: BufReader::new(read), write };
+    talk(guest, Wire { read: BufReader::new(read), write }, stop).await;
+}
+
+/// Answers requests until there are no more.
+async fn talk<R, W>(mut guest: Guest, mut wire: Wire<R, W>, stop: CancellationToken)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let broker = Arc::clone(&guest.broker);
     let login_by = Instant::now() + broker.config.login_timeout;
     loop {
         let idle = if guest.session.logged_in {
@@ -48,15 +54,28 @@ pub(super) async fn serve(broker: Arc<Broker>, stream: TcpStream, stop: Cancella
         };
         let Ok(Ok(Some(first))) = first else { return };
         if let Err(error) = exchange(first, &broker, &mut guest.session, &mut wire).await {
-            tracing::debug!(%address, %error, "the embedded broker closes a connection");
+            tracing::debug!(address = %guest.session.address, %error, "the embedded broker closes a connection");
             return;
         }
     }
 }
 
-struct Wire {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+/// Serves a connection that sends these bytes and ends; gives what it is answered.
+#[cfg(feature = "testing")]
+pub(super) async fn converse(broker: &Arc<Broker>, logged_in: bool, bytes: &[u8]) -> Vec<u8> {
+    let mut guest = Guest { session: broker.connect(broker.address), broker: Arc::clone(broker) };
+    if logged_in {
+        broker.log_in(&mut guest.session);
+    }
+    let mut answers = Vec::new();
+    let wire = Wire { read: BufReader::new(bytes), write: &mut answers };
+    talk(guest, wire, CancellationToken::new()).await;
+    answers
+}
+
+struct Wire<R, W> {
+    read: BufReader<R>,
+    write: W,
 }
 
 struct Guest {
@@ -71,12 +90,16 @@ impl Drop for Guest {
 }
 
 /// One request and its answer; an error ends the connection.
-async fn exchange(
+async fn exchange<R, W>(
     first: u8,
     broker: &Arc<Broker>,
     session: &mut Session,
-    wire: &mut Wire,
-) -> io::Result<()> {
+    wire: &mut Wire<R, W>,
+) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let patience = broker.config.io_timeout;
     let head = within(patience, frame::read_head(first, &mut wire.read)).await?;
     let Some(Head { code, length }) = head else {

@@ -25,6 +25,8 @@ mod config;
 mod connection;
 mod error;
 mod frame;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 mod groups;
 mod listener;
 mod partition;

@@ -96,10 +96,12 @@ impl Topic {
 
     /// How many bytes and messages it has.
     pub(super) fn size(&self) -> (u64, u64) {
-        self.partitions
-            .iter()
-            .map(|partition| partition.bounds())
-            .fold((0, 0), |sum, bounds| (sum.0 + bounds.bytes, sum.1 + bounds.count()))
+        self.partitions.iter().map(|partition| partition.bounds()).fold(
+            (0, 0),
+            |sum: (u64, u64), bounds| {
+                (sum.0.saturating_add(bounds.bytes), sum.1.saturating_add(bounds.count()))
+            },
+        )
     }
 
     pub(super) fn header(&self) -> Result<TopicHeader, IggyError> {
@@ -133,11 +135,10 @@ impl Stream {
     }
 
     pub(super) fn header(&self) -> Result<StreamResponse, IggyError> {
-        let (size_bytes, messages_count) = self
-            .topics
-            .values()
-            .map(|topic| topic.size())
-            .fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
+        let (size_bytes, messages_count) =
+            self.topics.values().map(|topic| topic.size()).fold((0, 0), |sum: (u64, u64), size| {
+                (sum.0.saturating_add(size.0), sum.1.saturating_add(size.1))
+            });
         Ok(StreamResponse {
             id: self.row.id,
             created_at: self.row.created_at,

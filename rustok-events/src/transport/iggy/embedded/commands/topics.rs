@@ -17,7 +17,7 @@ use iggy_binary_protocol::{
 
 use super::Outcome;
 use crate::transport::iggy::embedded::{
-    broker::{Broker, put, put_topic},
+    broker::{Broker, MAX_PARTITIONS, put, put_topic},
     frame::Reply,
     partition::{Bounds, Partition},
     retention,
@@ -208,6 +208,9 @@ pub(super) async fn add_partitions(broker: &Broker, request: &CreatePartitionsRe
     let created = now();
     let old = topic.row.partitions;
     topic.row.partitions = old.saturating_add(request.partitions_count);
+    if topic.row.partitions > MAX_PARTITIONS {
+        return Err(IggyError::TooManyPartitions);
+    }
     topic.partitions.extend(
         (old..topic.row.partitions)
             .map(|id| Arc::new(Partition::new(topic.row.number, id, created, Bounds::default()))),

@@ -19,15 +19,16 @@ use fjall::{
 use iggy::prelude::IggyError;
 
 use super::{
-    Change, Space,
-    keys::{RecordKey, partition_of, reader_of},
+    Change, Loaded, Space, add_record,
+    keys::{RecordKey, partition_of},
     partition_prefix, tail,
-    work::read_bounds,
 };
-use crate::transport::iggy::embedded::{
-    BrokerError, SyncPolicy,
-    batch::Record,
-    partition::{Bounds, Found, Partition, Reader},
+use crate::{
+    BoxError,
+    transport::iggy::embedded::{
+        BrokerError, SyncPolicy,
+        partition::{Bounds, Found, Partition},
+    },
 };
 
 /// What the journal may hold: it is what a start has to read.
@@ -56,14 +57,6 @@ impl std::fmt::Debug for Disk {
 
 /// A record by its key, and the key as it lies on the disk.
 pub(super) type Extent = (Option<Vec<u8>>, RecordKey);
-
-/// What a start finds.
-#[derive(Debug, Default)]
-pub(in super::super) struct Loaded {
-    pub(in super::super) meta: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(in super::super) bounds: Vec<(u64, u32, Bounds)>,
-    pub(in super::super) offsets: Vec<(u64, u32, Reader, u64)>,
-}
 
 impl Disk {
     /// Opens the folder, making it if it is missing. Blocks.
@@ -94,24 +87,19 @@ impl Disk {
     }
 
     /// Reads everything but the messages. Blocks.
-    pub(in super::super) fn load(&self) -> fjall::Result<Loaded> {
+    pub(in super::super) fn load(&self) -> Result<Loaded, BoxError> {
         let mut loaded = Loaded::default();
         for row in self.meta.iter() {
             let (key, value) = row.into_inner()?;
-            loaded.meta.push((key.to_vec(), value.to_vec()));
+            loaded.add_meta(&key, &value);
         }
         for row in self.bounds.iter() {
             let (key, value) = row.into_inner()?;
-            if let (Some((topic, id)), Some(bounds)) = (partition_of(&key), read_bounds(&value)) {
-                loaded.bounds.push((topic, id, bounds));
-            }
+            loaded.add_bounds(&key, &value)?;
         }
         for row in self.offsets.iter() {
             let (key, value) = row.into_inner()?;
-            let offset = value.as_ref().try_into().ok().map(u64::from_le_bytes);
-            if let (Some((topic, id, reader)), Some(offset)) = (reader_of(&key), offset) {
-                loaded.offsets.push((topic, id, reader, offset));
-            }
+            loaded.add_offset(&key, &value)?;
         }
         Ok(loaded)
     }
@@ -163,14 +151,7 @@ impl Disk {
         let mut found = Found::default();
         for row in self.log.range(low..high) {
             let (key, frames) = row.into_inner().map_err(|error| unreadable(&error))?;
-            let key = RecordKey::decode(&key)?;
-            if key.end() <= offset {
-                continue;
-            }
-            let frames = Bytes::from_owner(frames);
-            let record =
-                Record { base: key.base, count: key.count, timestamp: key.timestamp, frames };
-            if !found.add(&record, offset, count, bytes) {
+            if !add_record(&mut found, &key, Bytes::from_owner(frames), offset, count, bytes)? {
                 break;
             }
         }

@@ -4,6 +4,8 @@ use iggy::prelude::IggyError;
 
 use crate::transport::iggy::embedded::partition::Reader;
 
+/// No partition gets so far; what is counted on from here does not overflow.
+pub(super) const MAX_OFFSET: u64 = u64::MAX >> 1;
 const NUMBER: u8 = 1;
 const NAME: u8 = 2;
 const GROUP: u8 = 3;
@@ -96,12 +98,13 @@ impl RecordKey {
         let (count, rest) = rest.split_first_chunk().ok_or_else(corrupt)?;
         let (timestamp, rest) = rest.split_first_chunk().ok_or_else(corrupt)?;
         let (bytes, _) = rest.split_first_chunk().ok_or_else(corrupt)?;
-        Ok(Self {
+        let key = Self {
             base: u64::from_be_bytes(*base),
             count: u32::from_be_bytes(*count),
             timestamp: u64::from_be_bytes(*timestamp),
             bytes: u32::from_be_bytes(*bytes),
-        })
+        };
+        if key.base > MAX_OFFSET { Err(corrupt()) } else { Ok(key) }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -120,6 +123,8 @@ mod tests {
         assert!(key.encode(1, 2) < RecordKey { base: 256, ..key }.encode(1, 2));
         assert!(key.encode(1, 2).starts_with(&partition_prefix(1, 2)));
         assert!(RecordKey::decode(b"short").is_err());
+        let absurd = RecordKey { base: u64::MAX, ..key };
+        assert!(RecordKey::decode(&absurd.encode(1, 2)).is_err());
         for reader in [Reader::Number(5), Reader::Name("a".to_owned()), Reader::Group(5)] {
             assert_eq!(reader_of(&offset_key(1, 2, &reader)), Some((1, 2, reader)));
         }

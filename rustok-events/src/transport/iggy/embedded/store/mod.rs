@@ -9,6 +9,7 @@
 
 mod disk;
 mod keys;
+mod rows;
 mod tail;
 mod work;
 mod writer;
@@ -19,8 +20,9 @@ use bytes::Bytes;
 use iggy::prelude::IggyError;
 
 pub(super) use self::{
-    disk::{Disk, Loaded},
+    disk::Disk,
     keys::{group_key, offset_key, partition_prefix, stream_key, topic_key, topic_prefix},
+    rows::{Loaded, add_record},
     work::{Trim, Work},
 };
 use self::{work::Staged, writer::Writer};
