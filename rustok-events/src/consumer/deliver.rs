@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use sea_orm::DatabaseTransaction;
+use uuid::Uuid;
 
 use super::{halt::Failed, message::Message, processor::Processor, transaction::News};
 use crate::{
@@ -32,7 +33,14 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let ids: Vec<EventId> = delivered.iter().map(|(_, delivered)| delivered.meta.id).collect();
         let mut fresh =
             inbox::claim(txn, self.group, spec.name, &ids, Outcome::Handled, now).await?;
-        if fresh.is_empty() {
+        let mut again: HashSet<Uuid> = HashSet::new();
+        if self.past_inbox {
+            // Those that wait for a retry get their result by it.
+            let held = inbox::held(txn, self.group, spec.name, &ids).await?;
+            again.extend(ids.iter().map(|id| id.as_uuid()));
+            again.retain(|id| !fresh.contains(id) && !held.contains(id));
+        }
+        if fresh.is_empty() && again.is_empty() {
             return Ok(());
         }
         let keys: HashSet<TenantKey> = delivered
@@ -42,6 +50,10 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let blocked = held::blocked_keys(txn, self.holder(&spec), &keys).await?;
         let mut calls: Vec<Delivered> = Vec::with_capacity(fresh.len());
         for (message, delivered) in delivered {
+            if again.remove(&delivered.meta.id.as_uuid()) {
+                calls.push(attempted(delivered, attempt));
+                continue;
+            }
             // The first of two deliveries of one event is the one that counts.
             if !fresh.remove(&delivered.meta.id.as_uuid()) {
                 continue;

@@ -89,7 +89,8 @@ pub enum ConsumerError {
     /// The tables do not fit this program.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
+    /// A message cannot be read and the configuration wants the consumer to stop, or it failed in a replay past the
+    /// inbox. Nothing of it is acknowledged.
     #[error(
         "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
     )]
@@ -107,6 +108,16 @@ pub enum ConsumerError {
         /// Why.
         error: String,
     },
+    /// A replay was asked for a group that has no handler on the topic here.
+    #[error(
+        "no handler of group `{group}` here reads `{topic}`: add it to this runtime, or name its group and topic"
+    )]
+    NoHandler {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: TopicName,
+    },
     /// A consumer ended in a way it never should.
     #[error("a consumer crashed: {0}")]
     Crashed(#[source] BoxError),
@@ -120,6 +131,7 @@ impl ConsumerError {
             Self::Database(_) => "database",
             Self::Schema(error) => error.code(),
             Self::Unreadable { code, .. } => code,
+            Self::NoHandler { .. } => "no_handler",
             Self::Crashed(_) => "crashed",
         }
     }

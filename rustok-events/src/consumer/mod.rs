@@ -23,6 +23,7 @@ pub mod middleware;
 mod processor;
 mod redeliver;
 mod redelivery;
+mod replay;
 mod single;
 mod transaction;
 mod verdict;
@@ -37,6 +38,7 @@ pub use self::{
     builder::ConsumerRuntimeBuilder,
     config::{ConsumerConfig, OnUnreadable},
     error::{BuildError, ConsumerError},
+    replay::GroupReplay,
 };
 use self::{
     hygiene::Hygiene, member::Member, processor::Processor, redelivery::Redelivery,
