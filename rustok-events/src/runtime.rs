@@ -12,7 +12,7 @@ use crate::{
         BuildError, ConsumerConfig, ConsumerError, ConsumerRuntimeBuilder, middleware::Middleware,
     },
     handler::EventHandler,
-    transport::EventTransport,
+    transport::{EventTransport, TopicName},
 };
 
 /// Everything a service runs: a relay for what it publishes, consumers for what it handles.
@@ -61,6 +61,16 @@ impl<S: Send + Sync + 'static> EventRuntime<S> {
     /// A bus that encodes payloads and stamps events as the runtime does.
     pub fn bus(&self) -> TransactionalEventBus {
         self.bus.clone()
+    }
+
+    /// Calls the handlers that a group has here with messages that are read again, as
+    /// [`ConsumerRuntime::replay`](crate::ConsumerRuntime::replay) does.
+    pub fn replay<'r>(
+        &'r self,
+        group: &'r str,
+        topic: &'r TopicName,
+    ) -> crate::consumer::GroupReplay<'r, S> {
+        self.consumers.replay(group, topic)
     }
 
     /// Runs until `token` is cancelled, then stops consumers and relay, each finishing what it has begun. If one of

@@ -157,6 +157,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntimeBuilder<S> {
                     surroundings: surroundings.clone(),
                     breaker: Arc::clone(breaker),
                     config: self.config.clone(),
+                    past_inbox: false,
                 })
             })
             .collect();

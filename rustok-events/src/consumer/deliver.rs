@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use sea_orm::{DatabaseTransaction, DbErr};
+use uuid::Uuid;
 
 use super::{
     halt::Failed,
@@ -38,8 +39,16 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let ids: Vec<EventId> = delivered.iter().map(|(_, delivered)| delivered.meta.id).collect();
         let (group, outcome) = (self.group, Outcome::Handled);
         let mut fresh = None;
-        if mixed {
-            fresh = Some(inbox::claim_each(txn, group, spec.name, &ids, outcome, now).await?);
+        let mut again: HashSet<Uuid> = HashSet::new();
+        if mixed || self.past_inbox {
+            let claimed = inbox::claim_each(txn, group, spec.name, &ids, outcome, now).await?;
+            if self.past_inbox {
+                // Those that wait for a retry get their result by it.
+                let held = inbox::held(txn, group, spec.name, &ids).await?;
+                again.extend(ids.iter().map(|id| id.as_uuid()));
+                again.retain(|id| !claimed.contains(id) && !held.contains(id));
+            }
+            fresh = Some(claimed);
         } else {
             match inbox::claim(txn, group, spec.name, &ids, outcome, now).await? {
                 Claimed::All => {}
@@ -60,6 +69,10 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let blocked = held::blocked_keys(txn, self.holder(&spec), keys).await?;
         let mut calls: Vec<(u64, Cow<'_, Delivered>)> = Vec::with_capacity(delivered.len());
         for (message, delivered) in delivered {
+            if again.remove(&delivered.meta.id.as_uuid()) {
+                calls.push((message.raw.offset, attempted(delivered, attempt)));
+                continue;
+            }
             // The first of two deliveries of one event is the one that counts.
             if fresh.as_mut().is_some_and(|fresh| !fresh.remove(&delivered.meta.id.as_uuid())) {
                 continue;

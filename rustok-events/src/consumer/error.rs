@@ -105,7 +105,8 @@ pub enum ConsumerError {
         /// How long the inbox remembers an event.
         window: Duration,
     },
-    /// A message cannot be read, and the configuration wants the consumer to stop. Nothing of it is acknowledged.
+    /// A message cannot be read and the configuration wants the consumer to stop, or it failed in a replay past the
+    /// inbox. Nothing of it is acknowledged.
     #[error(
         "message {offset} on partition {partition} of `{topic}` cannot be handled by group `{group}`: {error}"
     )]
@@ -123,6 +124,16 @@ pub enum ConsumerError {
         /// Why.
         error: String,
     },
+    /// A replay was asked for a group that has no handler on the topic here.
+    #[error(
+        "no handler of group `{group}` here reads `{topic}`: add it to this runtime, or name its group and topic"
+    )]
+    NoHandler {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: TopicName,
+    },
     /// A consumer ended in a way it never should.
     #[error("a consumer crashed: {0}")]
     Crashed(#[source] BoxError),
@@ -137,6 +148,7 @@ impl ConsumerError {
             Self::Schema(error) => error.code(),
             Self::WindowTooShort { .. } => "inbox_window_too_short",
             Self::Unreadable { code, .. } => code,
+            Self::NoHandler { .. } => "no_handler",
             Self::Crashed(_) => "crashed",
         }
     }

@@ -24,6 +24,7 @@ pub mod middleware;
 mod processor;
 mod redeliver;
 mod redelivery;
+mod replay;
 mod runs;
 mod single;
 mod topics;
@@ -40,6 +41,7 @@ pub use self::{
     builder::ConsumerRuntimeBuilder,
     config::{ConsumerConfig, OnUnreadable},
     error::{BuildError, ConsumerError},
+    replay::GroupReplay,
 };
 use self::{
     hygiene::Hygiene, member::Member, processor::Processor, redelivery::Redelivery, topics::Topics,

@@ -32,9 +32,27 @@ pub(super) struct Processor<S> {
     pub(super) surroundings: Surroundings,
     pub(super) breaker: Arc<Breaker>,
     pub(super) config: ConsumerConfig,
+    /// Whether handlers are called also with what the inbox says they are done with.
+    pub(super) past_inbox: bool,
 }
 
 impl<S: Send + Sync + 'static> Processor<S> {
+    /// The same handlers, called also with what they are done with.
+    pub(super) fn past_inbox(&self) -> Self {
+        Self {
+            writer: Arc::clone(&self.writer),
+            bus: self.bus.clone(),
+            state: Arc::clone(&self.state),
+            group: self.group,
+            topic: self.topic.clone(),
+            handlers: self.handlers.clone(),
+            surroundings: self.surroundings.clone(),
+            breaker: Arc::clone(&self.breaker),
+            config: self.config.clone(),
+            past_inbox: true,
+        }
+    }
+
     /// Handles messages of one partition in order. Returns the offset up to which every message has its result
     /// (handled, held or dead); less than all of them once `stop` is cancelled.
     pub(super) async fn process(

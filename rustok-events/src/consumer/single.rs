@@ -178,6 +178,10 @@ impl<S: Send + Sync + 'static> Processor<S> {
         Tried { attempts, first_failed_at }: Tried,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
+        // Held, it would be lost: the inbox says that it is handled.
+        if self.past_inbox && verdict != Verdict::Skip {
+            return Err(Halt::Failed(self.unreadable_error(message, failure)));
+        }
         let due = |pause| self.config.clock.now() + pause;
         let reason = match verdict {
             Verdict::Retry { pause, attempts_left } => Reason::Retry {

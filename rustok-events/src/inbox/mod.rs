@@ -3,6 +3,8 @@
 
 mod claim;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
@@ -32,6 +34,24 @@ impl Outcome {
             Self::Skipped => "skipped",
         }
     }
+}
+
+/// Which of the events lie among the held ones of a handler.
+pub(crate) async fn held(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    events: &[EventId],
+) -> Result<HashSet<Uuid>, DbErr> {
+    let select = format!(
+        "SELECT event_id FROM rustok_inbox
+          WHERE group_name = ? AND handler = ? AND outcome = ? AND event_id IN ({})",
+        value_list(events.len())
+    );
+    let mut values: Vec<Value> = vec![group.into(), handler.into(), Outcome::Held.as_str().into()];
+    values.extend(events.iter().map(|event| event.as_uuid().into()));
+    let rows = txn.query_all_raw(statement(txn.get_database_backend(), &select, values)).await?;
+    rows.iter().map(|row| row.try_get("", "event_id")).collect()
 }
 
 /// Changes what became of a claimed event.

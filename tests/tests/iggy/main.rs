@@ -10,6 +10,7 @@ mod embedding;
 mod health;
 mod proxy;
 mod publishing;
+mod rebuild;
 mod replay;
 mod road;
 mod stream;
@@ -72,6 +73,8 @@ cases! {
         a_replay_goes_on_where_it_stopped,
         a_group_is_set_back_while_it_has_no_members,
         a_replay_keeps_to_its_rate;
+    rebuild:
+        a_replay_goes_into_handlers_that_the_inbox_guards_unless_told_otherwise;
     health:
         lag_is_told_apart_from_not_knowing;
     connector:
