@@ -99,11 +99,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     if !options.json {
         println!("{}", Figure::header());
     }
-    for work in Work::ALL.into_iter().filter(|work| options.wants(work.name(), &options.only)) {
+    for work in Work::ALL.into_iter().filter(|work| is_named(work.name(), &options.only)) {
         for server in [Server::Sqlite, Server::Postgres { synchronous: true }, Server::MariaDb] {
             // Without SQL they are all the same.
             if (work == Work::Counting && server != Server::Sqlite)
-                || !options.wants(server.name(), &options.database)
+                || !is_named(server.name(), &options.database)
                 || !server.is_available()
             {
                 continue;
@@ -119,11 +119,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-impl Options {
-    fn wants(&self, name: &str, only: &[String]) -> bool {
-        let name = name.to_lowercase();
-        only.is_empty() || only.iter().any(|only| name.contains(&only.to_lowercase()))
-    }
+fn is_named(name: &str, only: &[String]) -> bool {
+    let name = name.to_lowercase();
+    only.is_empty() || only.iter().any(|only| name.contains(&only.to_lowercase()))
 }
 
 async fn measure(server: Server, work: Work, options: &Options) -> Result<Figure> {

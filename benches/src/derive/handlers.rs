@@ -32,13 +32,15 @@ pub(super) fn run(place: &Path) -> Result<(), Box<dyn Error>> {
         let name = format!("handlers-{name}-{count}");
         Crate::write(place, &name, r#", features = ["runtime"]"#, &service(count, given))
     };
-    let [a, b, c, d, e] = POINTS;
-    let builder = |count| service("builder", count, Given::Builder);
-    let [a, b, c, d, e] = [builder(a)?, builder(b)?, builder(c)?, builder(d)?, builder(e)?];
+    let mut built = Vec::new();
+    for count in POINTS {
+        built.push(service("builder", count, Given::Builder)?);
+    }
+    let [n0, n50, n100, n150, n300] = &built[..] else { return Err("five points".into()) };
     let list = service("list", MOST, Given::List)?;
     let nowhere = service("nowhere", MOST, Given::Nowhere)?;
     let [t0, t50, t100, t150, t300, list, nowhere] =
-        in_turns([&a, &b, &c, &d, &e, &list, &nowhere], ROUNDS)?;
+        in_turns([n0, n50, n100, n150, n300, &list, &nowhere], ROUNDS)?;
 
     println!("cargo check of {MOST} events and n handlers, median of {ROUNDS}:");
     for (count, times) in POINTS.iter().zip([&t0, &t50, &t100, &t150, &t300]) {

@@ -54,7 +54,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 let place = run.iter().position(|message| message.raw.offset == offset);
                 runs.failed_at(place.unwrap_or(0), offset);
             }
-            (Failed::Handler(_), _) | (Failed::Database(DbErr::Custom(_)), _) => {
+            (Failed::Handler(_) | Failed::Database(DbErr::Custom(_)), _) => {
                 runs.fewer(run.len());
             }
             (Failed::Database(error), _) if trouble::of(error) == trouble::Trouble::Refused => {

@@ -60,7 +60,7 @@ async fn drive(words: &[&str]) -> Result<bool, BoxError> {
     let options = Options {
         program: std::env::current_exe()?,
         length: Duration::from_secs(seconds),
-        pauses: (Duration::from_millis(100), Duration::from_millis(2000)),
+        pauses: (Duration::from_millis(100), Duration::from_secs(2)),
         seed,
     };
     let report = members::run(&options, &database).await?;

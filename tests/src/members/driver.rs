@@ -63,7 +63,7 @@ pub async fn run(options: &Options, database: &TestDatabase) -> Result<Report, B
     let (deadline, mut kills) = (Instant::now() + options.length, 0);
     let (min, max) = options.pauses;
     loop {
-        let pause = min + (max - min).mul_f64(chance.next());
+        let pause = min + max.saturating_sub(min).mul_f64(chance.next());
         if Instant::now() + pause >= deadline {
             break;
         }

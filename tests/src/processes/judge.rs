@@ -80,7 +80,7 @@ impl fmt::Display for Verdict {
 #[derive(Debug, Default)]
 struct Seen {
     last: HashMap<i64, i64>,
-    seen: HashMap<i64, Vec<bool>>,
+    known: HashMap<i64, Vec<bool>>,
     repeated: u64,
     inverted: u64,
     phantoms: u64,
@@ -94,7 +94,7 @@ impl Seen {
             return;
         }
         let size = usize::try_from(written).unwrap_or(0);
-        let seen = self.seen.entry(key).or_insert_with(|| vec![false; size]);
+        let seen = self.known.entry(key).or_insert_with(|| vec![false; size]);
         let place = usize::try_from(number - 1).unwrap_or(0);
         if std::mem::replace(&mut seen[place], true) {
             self.repeated += 1;
@@ -108,7 +108,7 @@ impl Seen {
     /// How many that were written were not seen.
     fn missing(&self, counters: &HashMap<i64, i64>) -> u64 {
         let seen =
-            |key| self.seen.get(key).map_or(0, |seen| seen.iter().filter(|seen| **seen).count());
+            |key| self.known.get(key).map_or(0, |seen| seen.iter().filter(|seen| **seen).count());
         counters.iter().map(|(key, written)| written.unsigned_abs() - seen(key) as u64).sum()
     }
 }

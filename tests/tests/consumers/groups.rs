@@ -170,7 +170,7 @@ async fn what_a_removed_handler_left_held_waits_for_a_program_that_has_it(databa
     publish(&database, &transport, 10..20).await;
     done(&transport, 20).await;
     let letters = rustok_events::dead_letter::DeadLetters::new(database.db.clone());
-    let id = letters.list(&Default::default()).await.unwrap()[0].id;
+    let id = letters.list(&rustok_events::dead_letter::Filter::default()).await.unwrap()[0].id;
     letters.retry(id).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     state.fail(3, 0);

@@ -55,6 +55,17 @@ fn field<'r>(raw: &mut &'r [u8]) -> Option<(u8, &'r [u8])> {
     (1..=255).contains(&length).then_some((*kind, bytes))
 }
 
+/// The headers that a message has whose encoded headers are these bytes: for the fuzzer.
+#[cfg(feature = "testing")]
+pub fn read_headers(encoded: &[u8]) -> WireHeaders {
+    let message = IggyMessage {
+        header: iggy::prelude::IggyMessageHeader::default(),
+        payload: bytes::Bytes::new(),
+        user_headers: Some(bytes::Bytes::copy_from_slice(encoded)),
+    };
+    read(0, message).headers
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, str::FromStr};
@@ -103,15 +114,4 @@ mod tests {
         }
         assert_eq!(plain(&[]), Some(WireHeaders::new()));
     }
-}
-
-/// The headers that a message has whose encoded headers are these bytes: for the fuzzer.
-#[cfg(feature = "testing")]
-pub fn read_headers(encoded: &[u8]) -> WireHeaders {
-    let message = IggyMessage {
-        header: iggy::prelude::IggyMessageHeader::default(),
-        payload: bytes::Bytes::new(),
-        user_headers: Some(bytes::Bytes::copy_from_slice(encoded)),
-    };
-    read(0, message).headers
 }
