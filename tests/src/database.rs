@@ -163,6 +163,11 @@ impl TestDatabase {
         connect(&self.url, &self.schema, connections).await
     }
 
+    /// Another pool whose names are looked up in these schemas, on PostgreSQL.
+    pub async fn connect_in(&self, schemas: &str) -> DatabaseConnection {
+        connect(&self.url, schemas, 1).await
+    }
+
     /// What the ledger holds, in the order it was written in.
     pub async fn ledger(&self) -> Vec<(String, i64)> {
         crate::rows(&self.db, "SELECT event_key, number FROM ledger ORDER BY id").await

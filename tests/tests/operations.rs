@@ -212,6 +212,25 @@ async fn an_outbox_in_another_cluster_is_refused_until_it_is_rebased() {
     assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "nothing is lost, nothing comes twice");
 }
 
+#[tokio::test]
+async fn a_clock_that_differs_from_the_database_s_is_named() {
+    if !Backend::Postgres.is_available("a_clock_that_differs_from_the_database_s_is_named") {
+        return;
+    }
+    let database = Backend::Postgres.create().await;
+    // A database whose clock is a minute behind: its time is looked up in the schema first.
+    let function = "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql
+                    AS $$ SELECT pg_catalog.clock_timestamp() - interval '1 minute' $$";
+    database.db.execute_unprepared(function).await.unwrap();
+    let skewed = database.connect_in(&format!("{},pg_catalog", database.schema)).await;
+    let health = outbox_health(&skewed).await;
+    let [OutboxTrouble::ClockSkew { by, is_ahead: true }] = health.causes[..] else {
+        panic!("{health:?}");
+    };
+    assert!((55..=60).contains(&by.as_secs()), "{by:?}");
+    assert_eq!(codes(&database).await, [""; 0]);
+}
+
 /// A broker that cannot be reached.
 struct Away;
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseConnection, DbErr};
 
 use super::{
@@ -67,6 +68,14 @@ pub enum OutboxTrouble {
         /// How many wait behind them.
         behind: u64,
     },
+    /// This process's clock and the database's differ. Leases do not mind, they go by the database's; delayed events
+    /// come too early or too late, and events carry wrong times.
+    ClockSkew {
+        /// How far apart they are at least.
+        by: Duration,
+        /// Whether this process's is the one ahead.
+        is_ahead: bool,
+    },
 }
 
 impl OutboxTrouble {
@@ -80,6 +89,7 @@ impl OutboxTrouble {
             Self::RelayStuck { .. } => "relay_stuck",
             Self::Stalled { .. } => "stalled",
             Self::KeyParked { .. } => "key_parked",
+            Self::ClockSkew { .. } => "clock_skew",
         }
     }
 }
@@ -108,12 +118,23 @@ impl fmt::Display for OutboxTrouble {
                 f,
                 "the broker refused {refused} events for good, {behind} wait behind them: retry or discard them"
             ),
+            Self::ClockSkew { by, is_ahead } => {
+                let way = if *is_ahead { "ahead of" } else { "behind" };
+                let seconds = by.as_secs_f64();
+                write!(
+                    f,
+                    "the clock of this process is {seconds:.1} s {way} the database's: let both follow a time server"
+                )
+            }
         }
     }
 }
 
 /// How long an event may wait before an outbox is not healthy.
 pub const STALL_AFTER: Duration = Duration::from_secs(30);
+
+/// How far this process's clock may be from the database's before an outbox is not healthy.
+pub const SKEW_FROM: Duration = Duration::from_secs(5);
 
 /// Asks whether the outbox of a database makes progress. Nothing that stops it stays unseen for longer than
 /// [`STALL_AFTER`].
@@ -136,9 +157,11 @@ pub(crate) async fn health(db: &DatabaseConnection, clock: &Clock) -> OutboxHeal
         Ok(Some(trouble)) => causes.push(OutboxTrouble::Cluster(trouble)),
         Err(error) => causes.push(OutboxTrouble::DatabaseAway(error)),
     }
+    let asked = clock.now();
     match status::status(db, clock).await {
         Ok(status) => {
             causes.extend(causes_in(&status));
+            causes.extend(skew(asked, status.now, clock.now()));
             OutboxHealth { causes, status: Some(status) }
         }
         Err(error) => {
@@ -146,6 +169,18 @@ pub(crate) async fn health(db: &DatabaseConnection, clock: &Clock) -> OutboxHeal
             OutboxHealth { causes, status: None }
         }
     }
+}
+
+/// What is wrong if the database said that it was `there` at some time between `asked` and `answered`.
+fn skew(
+    asked: DateTime<Utc>,
+    there: DateTime<Utc>,
+    answered: DateTime<Utc>,
+) -> Option<OutboxTrouble> {
+    let (ahead, behind) = (asked - there, there - answered);
+    let (by, is_ahead) = if ahead > behind { (ahead, true) } else { (behind, false) };
+    let by = by.to_std().ok().filter(|by| *by >= SKEW_FROM)?;
+    Some(OutboxTrouble::ClockSkew { by, is_ahead })
 }
 
 fn causes_in(status: &OutboxStatus) -> Vec<OutboxTrouble> {
@@ -171,4 +206,31 @@ fn causes_in(status: &OutboxStatus) -> Vec<OutboxTrouble> {
         causes.push(OutboxTrouble::KeyParked { refused, behind });
     }
     causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn said(asked: i64, there: i64, answered: i64) -> Option<(u64, bool)> {
+        match skew(at(asked), at(there), at(answered))? {
+            OutboxTrouble::ClockSkew { by, is_ahead } => Some((by.as_secs(), is_ahead)),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn clocks_differ_by_what_the_time_of_an_answer_cannot_explain() {
+        assert_eq!(said(100, 100, 100), None);
+        assert_eq!(said(100, 104, 100), None);
+        assert_eq!(said(100, 105, 100), Some((5, false)));
+        assert_eq!(said(100, 90, 101), Some((10, true)));
+        // An answer that took a minute may have been given at any time of it.
+        assert_eq!(said(100, 160, 160), None);
+        assert_eq!(said(100, 170, 160), Some((10, false)));
+    }
 }

@@ -23,7 +23,7 @@ pub use self::{
     bus::{EventBuilder, Publishing, PublishingAll, TransactionalEventBus},
     cluster::{ClusterTrouble, rebase},
     error::{CommitError, PublishError},
-    health::{OutboxHealth, OutboxTrouble, STALL_AFTER, outbox_health},
+    health::{OutboxHealth, OutboxTrouble, SKEW_FROM, STALL_AFTER, outbox_health},
     parked::{ParkedEvent, discard_parked, parked_events, retry_parked},
     retention::republish,
     status::{OutboxStatus, PartStatus, RelayStatus, outbox_status},

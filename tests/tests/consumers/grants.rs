@@ -1,5 +1,7 @@
 //! The grants of `docs/operations.md`, as they stand there: each role does its work with them and with no more.
 
+use std::sync::Arc;
+
 use rustok_events::{
     ConsumerRuntime, Relay, RelayConfig, TransactionalEventBus, migration::Migrator,
     testing::MemoryTransport,
@@ -62,13 +64,16 @@ async fn each_role_does_its_work_with_its_grants_alone() {
     let page = Page::read(&database.schema);
     assert_eq!(page.blocks.len(), 2, "who creates the roles, and what each may do");
     database.db.execute_unprepared(&page.blocks[0]).await.unwrap();
-    let worked = tokio::spawn(work(database, page)).await;
-    let (database, page) = worked.unwrap();
-    page.drop_roles(&database).await;
+    let given = Arc::new((database, page));
+    let worked = tokio::spawn(work(Arc::clone(&given))).await;
+    // Roles are the whole cluster's: they go whatever became of the work.
+    given.1.drop_roles(&given.0).await;
+    worked.unwrap();
 }
 
-async fn work(database: TestDatabase, page: Page) -> (TestDatabase, Page) {
-    let migrator = page.connect(&database, "app_migrator").await;
+async fn work(given: Arc<(TestDatabase, Page)>) {
+    let (database, page) = &*given;
+    let migrator = page.connect(database, "app_migrator").await;
     Migrator::up(&migrator, None).await.unwrap();
     migrator.execute_unprepared(&page.blocks[1]).await.unwrap();
     let ledger = format!(
@@ -80,7 +85,7 @@ async fn work(database: TestDatabase, page: Page) -> (TestDatabase, Page) {
     migrator.execute_unprepared(&ledger).await.unwrap();
     migrator.close().await.unwrap();
 
-    let publisher = page.connect(&database, "app_publisher").await;
+    let publisher = page.connect(database, "app_publisher").await;
     let bus = TransactionalEventBus::new();
     let txn = publisher.begin().await.unwrap();
     bus.publish_all_in_tx(&txn, TENANT, None, (0..20).map(|number| step("a", number)))
@@ -101,10 +106,10 @@ async fn work(database: TestDatabase, page: Page) -> (TestDatabase, Page) {
     let transport = MemoryTransport::new();
     let (state, token) = (App::default(), CancellationToken::new());
     state.fail(20, ALWAYS);
-    let relay = page.connect(&database, "app_relay").await;
+    let relay = page.connect(database, "app_relay").await;
     let relay = Relay::new(relay, transport.clone(), RelayConfig::default());
     let relay = tokio::spawn(relay.run(token.clone()));
-    let consumer = page.connect(&database, "app_consumer").await;
+    let consumer = page.connect(database, "app_consumer").await;
     let mut config = rustok_events::ConsumerConfig::default();
     config.inbox_retention = Some(std::time::Duration::ZERO);
     config.hygiene_tick = std::time::Duration::from_millis(50);
@@ -125,8 +130,12 @@ async fn work(database: TestDatabase, page: Page) -> (TestDatabase, Page) {
     eventually(|| async { database.count(handled).await == 22 }).await;
     eventually(|| async { database.count("SELECT COUNT(*) FROM rustok_inbox").await == 0 }).await;
     assert!(consumer.execute_unprepared("DELETE FROM rustok_outbox").await.is_err());
+    // The relay makes the log's partitions, and they are the migrator's like the rest.
+    let of_migrator = "SELECT COUNT(*) FROM pg_tables
+                        WHERE schemaname = current_schema() AND tablename ~ '^rustok_outbox_[0-9]+$'
+                          AND tableowner LIKE 'app_migrator%'";
+    eventually(|| async { database.count(of_migrator).await == 2 }).await;
     token.cancel();
     relay.await.unwrap().unwrap();
     runtime.await.unwrap().unwrap();
-    (database, page)
 }
