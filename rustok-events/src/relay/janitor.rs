@@ -10,6 +10,8 @@ use crate::outbox::{CleanedUp, Lease, retention};
 
 /// How often it looks: often enough that a partition is made ahead of whatever is written.
 const LOOK: Duration = Duration::from_secs(15);
+/// Whoever holds this part keeps the log.
+const FIRST_PART: i64 = 0;
 /// What it waits between two batches, so that it never has a database to itself.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -32,17 +34,18 @@ impl Janitor {
     /// only means that the next look has more to do.
     ///
     /// Cancellation-safe: a batch is one statement.
-    pub(super) async fn run(self) {
-        let mut look = tokio::time::interval(LOOK);
+    pub(super) async fn run(mut self) {
         loop {
-            look.tick().await;
-            let first = self.leases.borrow().iter().any(|lease| lease.part == 0);
-            if !first {
-                continue;
+            let is_first =
+                |leases: &Vec<Lease>| leases.iter().any(|lease| lease.part == FIRST_PART);
+            if self.leases.wait_for(is_first).await.is_err() {
+                // The leases' end is the relay's.
+                std::future::pending::<()>().await;
             }
             if let Err(error) = self.clean().await {
                 tracing::warn!(%error, "the outbox could not be cleaned up; tried again soon");
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -121,6 +121,11 @@ async fn make_ahead(
             format!(
                 "CREATE TABLE {name} (LIKE rustok_outbox INCLUDING DEFAULTS INCLUDING INDEXES)"
             ),
+            // Whoever migrates the log next must own all of it.
+            format!(
+                "DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE {name} OWNER TO %I', pg_get_userbyid(relowner))
+                                        FROM pg_class WHERE oid = 'rustok_outbox'::regclass); END $$"
+            ),
             format!(
                 "ALTER TABLE rustok_outbox ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({upto})"
             ),
