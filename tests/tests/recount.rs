@@ -53,17 +53,23 @@ async fn start() -> (EmbeddedBroker, IggyTransport, IggyClient) {
     (broker, transport, client)
 }
 
-async fn partitions(client: &IggyClient) -> Option<u32> {
+async fn messages(client: &IggyClient) -> u64 {
     let (stream, topic) =
         (Identifier::named("test").unwrap(), Identifier::named("recounted").unwrap());
-    client.get_topic(&stream, &topic).await.ok()?.map(|topic| topic.partitions_count)
+    let topic = client.get_topic(&stream, &topic).await.ok().flatten();
+    topic.map_or(0, |topic| topic.messages_count)
+}
+
+async fn delete(client: &IggyClient) {
+    let (stream, topic) =
+        (Identifier::named("test").unwrap(), Identifier::named("recounted").unwrap());
+    client.delete_topic(&stream, &topic).await.unwrap();
 }
 
 /// Deletes the topic and makes it anew.
 async fn make_anew(client: &IggyClient, partitions: u32) {
-    let (stream, topic) =
-        (Identifier::named("test").unwrap(), Identifier::named("recounted").unwrap());
-    client.delete_topic(&stream, &topic).await.unwrap();
+    delete(client).await;
+    let stream = Identifier::named("test").unwrap();
     let (never, unlimited) = (IggyExpiry::NeverExpire, MaxTopicSize::Unlimited);
     let none = CompressionAlgorithm::None;
     client
@@ -97,7 +103,7 @@ async fn a_relay_refuses_a_topic_that_was_made_anew_with_another_count() {
     let relay = Relay::new(database.db.clone(), transport, config);
     let running = tokio::spawn(relay.run(CancellationToken::new()));
     publish(&database.db, 1).await;
-    eventually(|| async { partitions(&client).await == Some(8) }).await;
+    eventually(|| async { messages(&client).await == 1 }).await;
     make_anew(&client, 3).await;
     tokio::time::sleep(RECOUNT * 2).await;
     publish(&database.db, 2).await;
@@ -119,6 +125,20 @@ async fn a_relay_goes_on_where_a_topic_was_made_anew_with_the_same_count() {
     tokio::time::sleep(RECOUNT * 2).await;
     publish(&database.db, 2).await;
     assert_eq!(relay.drain().await.unwrap().published, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_makes_a_topic_that_was_deleted_anew_without_waiting_for_its_next_look() {
+    let (_broker, transport, client) = start().await;
+    let database = Backend::Sqlite.create().await;
+    let relay = Relay::new(database.db.clone(), transport, RelayConfig::default());
+    let running = tokio::spawn(relay.run(CancellationToken::new()));
+    for key in 1..3 {
+        publish(&database.db, key).await;
+        eventually(|| async { messages(&client).await == 1 }).await;
+        delete(&client).await;
+    }
+    assert!(!running.is_finished(), "the topic is made anew");
 }
 
 /// Answers with the count it is told to: what a broker does whose topic was made anew between two polls.

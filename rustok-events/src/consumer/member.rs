@@ -56,7 +56,7 @@ impl<S: Send + Sync + 'static> Member<S> {
         while !token.is_cancelled() {
             match self.join_and_consume(&token, &mut backoff).await {
                 Ok(()) => return Ok(()),
-                Err(ConsumerError::Transport(error)) if error.is_retryable() => {
+                Err(ConsumerError::Transport(error)) if error.mends_with_provisioning() => {
                     let pause = backoff.next();
                     tracing::warn!(
                         code = error.code(), %error, retry_in = ?pause,

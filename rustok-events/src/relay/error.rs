@@ -53,7 +53,7 @@ impl RelayError {
             Self::Database(error) => !crate::sql::is_missing_table(error),
             Self::Unsupported(_) | Self::Cluster(_) | Self::Crashed(_) => false,
             Self::Schema(error) => error.is_retryable(),
-            Self::Transport(error) => error.is_retryable(),
+            Self::Transport(error) => error.mends_with_provisioning(),
         }
     }
 }

@@ -336,4 +336,10 @@ impl TransportError {
                 | Self::Broker(_)
         )
     }
+
+    /// Whether whoever makes sure of topics may try again: as [`is_retryable`](Self::is_retryable), or the topic is
+    /// gone, and the next look makes it anew or refuses its partition count by name.
+    pub(crate) fn mends_with_provisioning(&self) -> bool {
+        self.is_retryable() || matches!(self, Self::NotFound(_))
+    }
 }
