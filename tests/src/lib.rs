@@ -3,6 +3,7 @@
 #![allow(clippy::missing_panics_doc, reason = "test support panics where a test would fail")]
 
 mod database;
+mod meddled;
 pub mod members;
 pub mod mutants;
 pub mod processes;
@@ -17,7 +18,10 @@ use std::{future::Future, io::Write as _, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-pub use self::database::{Backend, TestDatabase};
+pub use self::{
+    database::{Backend, TestDatabase},
+    meddled::MeddledTransport,
+};
 
 /// Runs a test on every database that is there: `on_every_database!(async fn name(database) { … });`, where
 /// `database` is a [`TestDatabase`] of its own.

@@ -1,6 +1,6 @@
 //! What operators ask and do: status, health with its cause by name, retention, publishing again, rebasing.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rustok_events::{
     ConsumerError, ConsumerRuntime, Relay, RelayConfig, RelayError, TransactionalEventBus,
@@ -10,7 +10,7 @@ use rustok_events::{
     testing::MemoryTransport,
     transport::TopicName,
 };
-use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database};
+use rustok_events_tests::{Backend, MeddledTransport, TestDatabase, eventually, on_every_database};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,8 @@ async fn a_stall_is_named(database) {
     assert_eq!(codes(&database).await, ["no_holder"]);
     assert!(outbox_health(&database.db).await.oldest().unwrap() > Duration::from_secs(30));
     // A relay that cannot reach its broker says so itself.
-    let away = Arc::new(Away);
+    let away = MeddledTransport::default();
+    away.set_away(true);
     let config = RelayConfig::default().lease(Duration::from_millis(600));
     let stop = CancellationToken::new();
     let running = tokio::spawn(Relay::new(database.db.clone(), away, config).run(stop.clone()));
@@ -229,53 +230,4 @@ async fn a_clock_that_differs_from_the_database_s_is_named() {
     };
     assert!((55..=60).contains(&by.as_secs()), "{by:?}");
     assert_eq!(codes(&database).await, [""; 0]);
-}
-
-/// A broker that cannot be reached.
-struct Away;
-
-mod away {
-    use rustok_events::{
-        EventTransport, TransportError,
-        transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
-    };
-
-    fn away<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, TransportError>> {
-        Box::pin(async { Err(TransportError::Unavailable("nobody answers".into())) })
-    }
-
-    impl EventTransport for super::Away {
-        fn provision<'a>(
-            &'a self,
-            _: &'a [TopicSpec],
-        ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
-            away()
-        }
-
-        fn publish<'a>(
-            &'a self,
-            _: &'a TopicName,
-            _: u32,
-            _: Vec<OutgoingMessage>,
-        ) -> BoxFuture<'a, Result<(), TransportError>> {
-            away()
-        }
-
-        fn subscribe<'a>(
-            &'a self,
-            _: &'a str,
-            _: &'a TopicName,
-            _: StartFrom,
-        ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
-            away()
-        }
-
-        fn is_connected(&self) -> bool {
-            false
-        }
-
-        fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
-            Box::pin(async { Ok(()) })
-        }
-    }
 }

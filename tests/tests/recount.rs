@@ -1,26 +1,17 @@
 //! A topic that is deleted and made anew with another partition count while relays and consumers run: refused by name.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use iggy::prelude::*;
 use rustok_events::{
-    ConsumerConfig, ConsumerError, ConsumerRuntime, EventTransport, Relay, RelayConfig, RelayError,
-    TransportError,
+    ConsumerConfig, ConsumerError, ConsumerRuntime, Relay, RelayConfig, RelayError, TransportError,
     iggy::{
         IggyConfig, IggyMode, IggyTransport,
         embedded::{BrokerConfig, EmbeddedBroker},
     },
     prelude::*,
-    testing::MemoryTransport,
-    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
-use rustok_events_tests::{Backend, eventually};
+use rustok_events_tests::{Backend, MeddledTransport, eventually};
 use sea_orm::{DatabaseConnection, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -141,56 +132,11 @@ async fn a_relay_makes_a_topic_that_was_deleted_anew_without_waiting_for_its_nex
     assert!(!running.is_finished(), "the topic is made anew");
 }
 
-/// Answers with the count it is told to: what a broker does whose topic was made anew between two polls.
-#[derive(Clone, Default)]
-struct Counting {
-    inner: MemoryTransport,
-    count: Arc<AtomicU32>,
-}
-
-impl EventTransport for Counting {
-    fn provision<'a>(
-        &'a self,
-        topics: &'a [TopicSpec],
-    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
-        Box::pin(async move {
-            let counts = self.inner.provision(topics).await?;
-            Ok(vec![self.count.load(Ordering::Relaxed); counts.len()])
-        })
-    }
-
-    fn publish<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        partition: u32,
-        messages: Vec<OutgoingMessage>,
-    ) -> BoxFuture<'a, Result<(), TransportError>> {
-        self.inner.publish(topic, partition, messages)
-    }
-
-    fn subscribe<'a>(
-        &'a self,
-        group: &'a str,
-        topic: &'a TopicName,
-        start: StartFrom,
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
-        self.inner.subscribe(group, topic, start)
-    }
-
-    fn is_connected(&self) -> bool {
-        true
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
-        self.inner.shutdown()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_refuse_a_topic_whose_count_changes() {
     let database = Backend::Sqlite.create().await;
-    let transport = Counting::default();
-    transport.count.store(8, Ordering::Relaxed);
+    let transport = MeddledTransport::default();
+    transport.set_count(8);
     let mut config = ConsumerConfig::default();
     config.recount = RECOUNT;
     let consumers = ConsumerRuntime::builder(database.db.clone(), transport.clone());
@@ -198,7 +144,7 @@ async fn consumers_refuse_a_topic_whose_count_changes() {
     let running = tokio::spawn(consumers.run(CancellationToken::new()));
     tokio::time::sleep(RECOUNT * 5).await;
     assert!(!running.is_finished(), "the same count again is no trouble");
-    transport.count.store(3, Ordering::Relaxed);
+    transport.set_count(3);
     let ended = tokio::time::timeout(PATIENCE, running).await.expect("they end").unwrap();
     let Err(ConsumerError::Transport(error)) = ended else { panic!("{ended:?}") };
     assert_mismatch(&error);

@@ -50,18 +50,21 @@ impl Janitor {
     }
 
     pub(super) async fn clean(&self) -> Result<CleanedUp, DbErr> {
-        let RelayConfig { clock, replay_window, write_once_window, min_partition, .. } =
-            &self.config;
         let mut done = CleanedUp::default();
-        loop {
-            let step = retention::prune(&self.db, *replay_window, *min_partition, clock).await?;
-            let ids = retention::forget_ids(&self.db, *write_once_window, clock).await?;
+        while let Some(step) = self.step().await? {
             done.events += step.events;
             done.partitions += step.partitions;
-            if step == CleanedUp::default() && ids == 0 {
-                return Ok(done);
-            }
             tokio::time::sleep(BREATH).await;
         }
+        Ok(done)
+    }
+
+    /// Lets a batch of each kind go; `None` if there was nothing to let go.
+    pub(super) async fn step(&self) -> Result<Option<CleanedUp>, DbErr> {
+        let RelayConfig { clock, replay_window, write_once_window, min_partition, .. } =
+            &self.config;
+        let step = retention::prune(&self.db, *replay_window, *min_partition, clock).await?;
+        let ids = retention::forget_ids(&self.db, *write_once_window, clock).await?;
+        Ok((step != CleanedUp::default() || ids > 0).then_some(step))
     }
 }

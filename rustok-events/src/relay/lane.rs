@@ -3,7 +3,7 @@
 //! A relay has several lanes, so that one reads while another publishes. A part always belongs to the same lane:
 //! its pages never overtake each other.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
@@ -21,7 +21,6 @@ use crate::{
         store,
         wake::{self, Commits},
     },
-    transport::EventTransport,
 };
 
 pub(super) struct Lane {
@@ -52,12 +51,11 @@ pub(super) enum Step {
 impl Lane {
     pub(super) fn new(
         db: DatabaseConnection,
-        transport: Arc<dyn EventTransport>,
+        sender: Sender,
         config: RelayConfig,
         leases: &Leases,
         number: usize,
     ) -> Self {
-        let sender = Sender::new(transport, &config);
         let pace = Pace::new(config.page_size);
         Self {
             db,
@@ -161,6 +159,11 @@ impl Lane {
         let moved = store.advance(&self.db, &pages, &self.config.clock).await?;
         self.config.faults.database("relay.advance.after").await?;
         Ok(if moved == pages.len() as u64 { Step::Published } else { Step::Fenced })
+    }
+
+    /// The sender, with what it knows of topics, for another lane.
+    pub(super) fn into_sender(self) -> Sender {
+        self.sender
     }
 
     /// How many events this lane has parked.

@@ -45,6 +45,12 @@ impl Leases {
         }
     }
 
+    /// [`keep`](Self::keep) from the next renewal on, where leases were [taken](Self::take) just now.
+    pub(super) async fn keep_on(&self) -> Result<std::convert::Infallible, RelayError> {
+        self.config.clock.sleep_until(self.renewal()).await;
+        self.keep().await
+    }
+
     /// One look at the leases.
     pub(super) async fn take(&self, store: &dyn OutboxStore) -> Result<(), RelayError> {
         let held = self.held.borrow().clone();

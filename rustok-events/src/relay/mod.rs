@@ -18,6 +18,7 @@ mod lane;
 mod leases;
 mod pace;
 mod parking;
+mod pool;
 mod releaser;
 mod sender;
 
@@ -27,12 +28,17 @@ use sea_orm::DatabaseConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{config::RelayConfig, error::RelayError};
+pub use self::{
+    config::RelayConfig,
+    error::RelayError,
+    pool::{PooledOutbox, RelayPool, RelayPoolConfig},
+};
 use self::{
     janitor::Janitor,
     lane::{Lane, Step},
     leases::Leases,
     releaser::Releaser,
+    sender::Sender,
 };
 use crate::{
     backoff::{Backoff, retry},
@@ -140,24 +146,15 @@ impl Inner {
 
     fn lanes(&self, leases: &Leases) -> impl Iterator<Item = Lane> {
         (0..self.config.lanes.max(1)).map(|number| {
-            let (db, transport) = (self.db.clone(), Arc::clone(&self.transport));
-            Lane::new(db, transport, self.config.clone(), leases, number)
+            let sender = Sender::new(Arc::clone(&self.transport), &self.config);
+            Lane::new(self.db.clone(), sender, self.config.clone(), leases, number)
         })
     }
 
     /// Waits until the database can be asked, and refuses to work on tables that do not fit.
     async fn check(&self) -> Result<(), RelayError> {
         let backoff = Backoff::new(self.config.min_tick, self.config.max_backoff);
-        retry(backoff, "the outbox cannot be looked at", || self.check_once()).await
-    }
-
-    async fn check_once(&self) -> Result<(), RelayError> {
-        store::of(&self.db)?;
-        migration::check(&self.db).await?;
-        match cluster::check(&self.db).await? {
-            Some(trouble) => Err(RelayError::Cluster(trouble)),
-            None => Ok(()),
-        }
+        retry(backoff, "the outbox cannot be looked at", || check_once(&self.db)).await
     }
 
     async fn run(&self, token: &CancellationToken) -> Result<(), RelayError> {
@@ -201,7 +198,7 @@ impl Inner {
 
     async fn drain(&self, leases: &Leases) -> Result<DrainReport, RelayError> {
         let store = store::of(&self.db)?;
-        self.check_once().await?;
+        check_once(&self.db).await?;
         let mark = store.mark(&self.db).await?;
         let published = store.backlog(&self.db, &mark).await?;
         let work = async {
@@ -223,6 +220,16 @@ impl Inner {
             result = work => result,
             kept = leases.keep() => kept.map(|_| DrainReport::default()),
         }
+    }
+}
+
+/// Refuses to work on tables that do not fit.
+async fn check_once(db: &DatabaseConnection) -> Result<(), RelayError> {
+    store::of(db)?;
+    migration::check(db).await?;
+    match cluster::check(db).await? {
+        Some(trouble) => Err(RelayError::Cluster(trouble)),
+        None => Ok(()),
     }
 }
 

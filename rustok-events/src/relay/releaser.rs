@@ -68,7 +68,7 @@ impl Releaser {
     }
 
     /// Releases what is due; `None` if there was something, else how long nothing will be due.
-    async fn release(&self) -> Result<Option<Duration>, PublishError> {
+    pub(super) async fn release(&self) -> Result<Option<Duration>, PublishError> {
         let clock = &self.config.clock;
         let pause = match delayed::next_due(&self.db).await? {
             Some(due) => (due - clock.now()).to_std().unwrap_or_default(),

@@ -85,11 +85,15 @@ pub(super) async fn release(
 ) -> Result<(), DbErr> {
     let txn = sql::begin_write(db).await?;
     let backend = txn.get_database_backend();
-    for lease in held {
-        let sql = "UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0
-                    WHERE part = ? AND owner = ? AND epoch = ?";
-        let values = [lease.part.into(), owner.into(), lease.epoch.into()];
-        txn.execute_raw(statement(backend, sql, values)).await?;
+    if !held.is_empty() {
+        let each = vec!["part = ? AND epoch = ?"; held.len()].join(" OR ");
+        let sql = format!(
+            "UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0
+              WHERE owner = ? AND ({each})"
+        );
+        let pairs = held.iter().flat_map(|lease| [lease.part.into(), lease.epoch.into()]);
+        let values: Vec<Value> = std::iter::once(owner.into()).chain(pairs).collect();
+        txn.execute_raw(statement(backend, &sql, values)).await?;
     }
     let sql = "DELETE FROM rustok_outbox_relay WHERE owner = ?";
     txn.execute_raw(statement(backend, sql, [owner.into()])).await?;

@@ -1,0 +1,382 @@
+//! Which outboxes there are, when each is due, and whose connections are open.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sea_orm::{ConnectOptions, DatabaseConnection};
+use tokio::sync::Notify;
+
+use super::RelayPoolConfig;
+use crate::{backoff::Backoff, relay::RelayError, transport::TransportError};
+
+/// For so long after its last events an outbox is visited after each commit in this process.
+const BUSY: Duration = Duration::from_mins(1);
+
+/// An outbox of a pool, as of its last visit.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PooledOutbox {
+    /// Its name.
+    pub name: String,
+    /// How long ago its last visit ended; `None` if there was none.
+    pub visited: Option<Duration>,
+    /// The code of what was wrong at the last visit, as of [`RelayError::code`]; `None` if nothing was.
+    pub trouble: Option<&'static str>,
+    /// The same in words.
+    pub error: Option<String>,
+}
+
+/// The outboxes of a pool.
+pub(super) struct Roster {
+    state: Mutex<State>,
+    changed: Notify,
+    limit: usize,
+    min_pause: Duration,
+    max_pause: Duration,
+    backoff: Backoff,
+}
+
+struct State {
+    outboxes: Vec<Outbox>,
+    /// How many connections are open or about to be.
+    open: usize,
+    /// The number of the next outbox that is added.
+    next: u64,
+}
+
+struct Outbox {
+    /// Tells an outbox from another that had its name.
+    number: u64,
+    name: Arc<str>,
+    options: ConnectOptions,
+    due: Instant,
+    is_visited: bool,
+    db: Option<DatabaseConnection>,
+    /// Whether its tables were looked at, and fit.
+    is_checked: bool,
+    visited: Option<Instant>,
+    /// When it was last kept: cleaned up, and asked for what an operator had decided.
+    kept: Option<Instant>,
+    /// When it last had events.
+    busy: Option<Instant>,
+    /// A commit came while it was visited.
+    is_woken: bool,
+    pause: Duration,
+    trouble: Option<Trouble>,
+    backoff: Backoff,
+}
+
+struct Trouble {
+    code: &'static str,
+    text: String,
+    /// Whether it is the outbox's own, and not the broker's.
+    is_own: bool,
+}
+
+/// A visit of an outbox. One that is dropped before its [end](Self::end) leaves the outbox to the next.
+pub(super) struct Visit<'r> {
+    roster: &'r Roster,
+    number: u64,
+    has_ended: bool,
+    pub(super) options: ConnectOptions,
+    /// The outbox's connection, if it is open.
+    pub(super) db: Option<DatabaseConnection>,
+    /// Another outbox's, to be closed first.
+    pub(super) to_close: Option<DatabaseConnection>,
+    pub(super) is_checked: bool,
+    /// How long ago it was kept.
+    pub(super) kept: Option<Duration>,
+}
+
+/// What a visit found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Whether there were events.
+    pub(super) events: bool,
+    /// Whether there may be more.
+    pub(super) more: bool,
+    /// Whether it was kept.
+    pub(super) kept: bool,
+    /// How long until a delayed event is due.
+    pub(super) delayed: Option<Duration>,
+}
+
+impl Visit<'_> {
+    /// Ends the visit; `db` is its connection, if it is open and good. What is returned is to be closed.
+    pub(super) fn end(
+        mut self,
+        db: Option<DatabaseConnection>,
+        result: Result<Found, RelayError>,
+    ) -> Option<DatabaseConnection> {
+        self.has_ended = true;
+        self.roster.end(self.number, db, Some(result))
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.roster.end(self.number, None, None);
+        }
+    }
+}
+
+impl Roster {
+    pub(super) fn new(config: &RelayPoolConfig) -> Self {
+        let relay = &config.relay;
+        Self {
+            state: Mutex::new(State { outboxes: Vec::new(), open: 0, next: 0 }),
+            changed: Notify::new(),
+            limit: config.max_connections.max(1),
+            min_pause: relay.min_tick,
+            max_pause: config.max_pause.max(relay.min_tick),
+            backoff: Backoff::new(relay.max_tick, relay.max_backoff),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, name: String, options: ConnectOptions) -> bool {
+        let mut state = self.lock();
+        let known = state.remove(&name);
+        let number = state.next;
+        state.next += 1;
+        state.outboxes.push(Outbox {
+            number,
+            name: name.into(),
+            options,
+            due: Instant::now(),
+            is_visited: false,
+            db: None,
+            is_checked: false,
+            visited: None,
+            kept: None,
+            busy: None,
+            is_woken: false,
+            pause: self.min_pause,
+            trouble: None,
+            backoff: self.backoff.clone(),
+        });
+        drop(state);
+        self.changed.notify_waiters();
+        !known
+    }
+
+    pub(super) fn remove(&self, name: &str) -> bool {
+        let known = self.lock().remove(name);
+        self.changed.notify_waiters();
+        known
+    }
+
+    pub(super) fn status(&self) -> Vec<PooledOutbox> {
+        let state = self.lock();
+        let mut status: Vec<PooledOutbox> = state
+            .outboxes
+            .iter()
+            .map(|outbox| PooledOutbox {
+                name: outbox.name.to_string(),
+                visited: outbox.visited.map(|at| at.elapsed()),
+                trouble: outbox.trouble.as_ref().map(|trouble| trouble.code),
+                error: outbox.trouble.as_ref().map(|trouble| trouble.text.clone()),
+            })
+            .collect();
+        drop(state);
+        status.sort_by(|a, b| a.name.cmp(&b.name));
+        status
+    }
+
+    /// Events were committed in this process: outboxes that are likely to have them are due.
+    pub(super) fn wake(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        for outbox in &mut state.outboxes {
+            let is_busy = outbox.busy.is_some_and(|at| now - at < BUSY);
+            if outbox.trouble.is_none() && (is_busy || outbox.db.is_some() || outbox.is_visited) {
+                outbox.is_woken = outbox.is_visited;
+                outbox.due = outbox.due.min(now);
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The outbox that has been due for longest, once one is. Cancellation-safe.
+    pub(super) async fn next(&self) -> Visit<'_> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let due = match self.pick() {
+                Ok(visit) => return visit,
+                Err(due) => due,
+            };
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = wait => {}
+            }
+        }
+    }
+
+    /// The outbox to visit now, or when to look again.
+    fn pick(&self) -> Result<Visit<'_>, Option<Instant>> {
+        let now = Instant::now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        // What is away takes long to say so: it gets one connection, whatever else is away.
+        let tries_one = state.outboxes.iter().any(|outbox| outbox.is_visited && outbox.is_away());
+        let candidates = state.outboxes.iter_mut();
+        let next = candidates
+            .filter(|outbox| !(outbox.is_visited || tries_one && outbox.is_away()))
+            .min_by_key(|outbox| outbox.due);
+        let Some(outbox) = next else { return Err(None) };
+        if outbox.due > now {
+            return Err(Some(outbox.due));
+        }
+        let number = outbox.number;
+        let mut to_close = None;
+        if outbox.db.is_none() {
+            if state.open < self.limit {
+                state.open += 1;
+            } else {
+                // The one that has the least to come gives its connection up. There is none only while the visits of
+                // a run that was dropped are still ending.
+                let idle = state.outboxes.iter_mut().filter(|outbox| outbox.db.is_some());
+                let Some(quietest) = idle.max_by_key(|outbox| outbox.due) else {
+                    return Err(None);
+                };
+                to_close = quietest.db.take();
+            }
+        }
+        let outbox = state.outboxes.iter_mut().find(|outbox| outbox.number == number);
+        let Some(outbox) = outbox else { return Err(None) };
+        outbox.is_visited = true;
+        let visit = Visit {
+            roster: self,
+            number,
+            has_ended: false,
+            options: outbox.options.clone(),
+            db: outbox.db.take(),
+            to_close,
+            is_checked: outbox.is_checked,
+            kept: outbox.kept.map(|at| now - at),
+        };
+        drop(guard);
+        Ok(visit)
+    }
+
+    /// A visit has ended; without a result it broke off. What is returned is to be closed.
+    fn end(
+        &self,
+        number: u64,
+        db: Option<DatabaseConnection>,
+        result: Option<Result<Found, RelayError>>,
+    ) -> Option<DatabaseConnection> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let outbox = state.outboxes.iter_mut().find(|outbox| outbox.number == number);
+        if db.is_none() || outbox.is_none() {
+            state.open -= 1;
+        }
+        let to_close = match outbox {
+            Some(outbox) => {
+                outbox.db = db;
+                outbox.is_visited = false;
+                outbox.visited = Some(Instant::now());
+                match result {
+                    Some(Ok(found)) => outbox.note(found, self.min_pause, self.max_pause),
+                    Some(Err(error)) => outbox.note_error(&error),
+                    None => outbox.due = Instant::now() + outbox.backoff.next(),
+                }
+                None
+            }
+            None => db,
+        };
+        drop(guard);
+        self.changed.notify_waiters();
+        to_close
+    }
+
+    /// Closes what is open. Nothing may be visited any more.
+    pub(super) async fn close(&self) {
+        let open: Vec<DatabaseConnection> = {
+            let mut state = self.lock();
+            state.open = 0;
+            state.outboxes.iter_mut().filter_map(|outbox| outbox.db.take()).collect()
+        };
+        for db in open {
+            close(db).await;
+        }
+    }
+}
+
+impl Outbox {
+    /// Whether it is what is wrong, and not the broker.
+    fn is_away(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.is_own)
+    }
+
+    fn note(&mut self, found: Found, min_pause: Duration, max_pause: Duration) {
+        let now = Instant::now();
+        self.is_checked = true;
+        self.trouble = None;
+        self.backoff.reset();
+        if found.kept {
+            self.kept = Some(now);
+        }
+        if found.events {
+            self.busy = Some(now);
+            self.pause = min_pause;
+        } else {
+            self.pause = (self.pause * 2).min(max_pause);
+        }
+        let pause = found.delayed.map_or(self.pause, |due| due.min(self.pause));
+        let at_once = found.more || std::mem::take(&mut self.is_woken);
+        self.due = if at_once { now } else { now + pause };
+    }
+
+    fn note_error(&mut self, error: &RelayError) {
+        let (code, text) = (error.code(), error.to_string());
+        let pause = self.backoff.next();
+        tracing::warn!(outbox = &*self.name, code, %error, retry_in = ?pause, "an outbox cannot be relayed");
+        let is_own = match error {
+            RelayError::Transport(error) => {
+                matches!(error, TransportError::PartitionMismatch { .. })
+            }
+            _ => true,
+        };
+        self.trouble = Some(Trouble { code, text, is_own });
+        self.is_checked = false;
+        self.is_woken = false;
+        self.due = Instant::now() + pause;
+    }
+}
+
+impl State {
+    fn remove(&mut self, name: &str) -> bool {
+        let Some(place) = self.outboxes.iter().position(|outbox| &*outbox.name == name) else {
+            return false;
+        };
+        let outbox = self.outboxes.swap_remove(place);
+        if outbox.db.is_some() {
+            self.open -= 1;
+        }
+        true
+    }
+}
+
+/// Closes a connection, and waits until it is closed.
+pub(super) async fn close(db: DatabaseConnection) {
+    if let Err(error) = db.close().await {
+        tracing::debug!(%error, "a connection could not be closed");
+    }
+}

@@ -1,0 +1,326 @@
+//! Many outboxes behind one relay pool: everything published in order, few connections, none in the way of another.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use rustok_events::{
+    TransactionalEventBus,
+    outbox::{OutboxTrouble, outbox_health},
+    prelude::*,
+    relay::{RelayPool, RelayPoolConfig},
+    testing::MemoryTransport,
+    transport::TopicName,
+};
+use rustok_events_tests::{Backend, MeddledTransport, TestDatabase, eventually};
+use sea_orm::{ConnectOptions, ConnectionTrait, TransactionTrait};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// More outboxes than connections.
+const OUTBOXES: usize = 9;
+const CONNECTIONS: usize = 3;
+/// Of each outbox.
+const EVENTS: u32 = 20;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "test", topic = "pooled", partition_key = key, partitions = 4)]
+struct Pooled {
+    key: String,
+    number: u32,
+}
+
+struct Outboxes {
+    databases: Vec<TestDatabase>,
+}
+
+impl Outboxes {
+    async fn create(backend: Backend, count: usize) -> Self {
+        let mut databases = Vec::new();
+        for _ in 0..count {
+            databases.push(backend.create().await);
+        }
+        Self { databases }
+    }
+
+    /// Publishes an event to each, in its own order.
+    async fn publish(&self, number: u32) {
+        for place in 0..self.databases.len() {
+            publish(&self.databases[place], place, number).await;
+        }
+    }
+
+    fn add_to(&self, pool: &RelayPool) {
+        for (place, database) in self.databases.iter().enumerate() {
+            assert!(pool.add(format!("outbox {place}"), options(database)));
+        }
+    }
+}
+
+fn options(database: &TestDatabase) -> ConnectOptions {
+    let mut options = ConnectOptions::new(&database.url);
+    options.sqlx_logging(false);
+    if !database.schema.is_empty() {
+        options.set_schema_search_path(&database.schema);
+        let name = NAME;
+        options.map_sqlx_postgres_opts(move |options| options.application_name(name));
+    }
+    options
+}
+
+/// What the pool's connections are called on PostgreSQL.
+const NAME: &str = "rustok-test-pool";
+
+async fn publish(database: &TestDatabase, place: usize, number: u32) {
+    let txn = database.db.begin().await.unwrap();
+    let event = Pooled { key: format!("key-{place}"), number };
+    let bus = TransactionalEventBus::new();
+    bus.publish_in_tx(&txn, Uuid::from_u128(1), None, event).await.unwrap();
+    bus.commit(txn).await.unwrap();
+}
+
+/// What was published of each key, in order.
+fn published(transport: &MemoryTransport) -> HashMap<String, Vec<u32>> {
+    let mut published: HashMap<String, Vec<u32>> = HashMap::new();
+    for message in transport.messages(&TopicName::new("test", "pooled")).into_iter().flatten() {
+        let event: Pooled = serde_json::from_slice(&message.payload).unwrap();
+        published.entry(event.key).or_default().push(event.number);
+    }
+    published
+}
+
+fn config() -> RelayPoolConfig {
+    RelayPoolConfig::default().max_connections(CONNECTIONS).max_pause(Duration::from_millis(200))
+}
+
+fn start(pool: &RelayPool) -> (JoinHandle<()>, CancellationToken) {
+    let (pool, stop) = (pool.clone(), CancellationToken::new());
+    let token = stop.clone();
+    (tokio::spawn(async move { pool.run(token).await }), stop)
+}
+
+async fn everything_arrives_in_order(backend: Backend) {
+    if !backend.is_available("everything_arrives_in_order") {
+        return;
+    }
+    let outboxes = Outboxes::create(backend, OUTBOXES).await;
+    let transport = MemoryTransport::new();
+    let pool = RelayPool::new(transport.clone(), config());
+    outboxes.add_to(&pool);
+    let (running, stop) = start(&pool);
+    for number in 0..EVENTS {
+        outboxes.publish(number).await;
+    }
+    let all = || published(&transport).values().map(Vec::len).sum::<usize>();
+    eventually(|| async { all() >= OUTBOXES * EVENTS as usize }).await;
+    stop.cancel();
+    running.await.unwrap();
+    let published = published(&transport);
+    assert_eq!(published.len(), OUTBOXES);
+    for (key, numbers) in published {
+        assert_eq!(numbers, (0..EVENTS).collect::<Vec<_>>(), "{key}");
+    }
+    assert!(
+        pool.status().iter().all(|outbox| outbox.trouble.is_none() && outbox.visited.is_some())
+    );
+    for database in &outboxes.databases {
+        let held = database
+            .count("SELECT COUNT(*) FROM rustok_outbox_cursor WHERE owner IS NOT NULL")
+            .await;
+        assert_eq!(held, 0, "leases are given back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_arrives_in_order_on_sqlite() {
+    everything_arrives_in_order(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_arrives_in_order_on_postgres() {
+    everything_arrives_in_order(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_arrives_in_order_on_mysql() {
+    everything_arrives_in_order(Backend::MySql).await;
+}
+
+/// Counted by the server, while outboxes outnumber connections and all have events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_connections_are_open_than_allowed() {
+    if !Backend::Postgres.is_available("no_more_connections_are_open_than_allowed") {
+        return;
+    }
+    let outboxes = Arc::new(Outboxes::create(Backend::Postgres, OUTBOXES).await);
+    let transport = MemoryTransport::new();
+    let pool = RelayPool::new(transport.clone(), config());
+    outboxes.add_to(&pool);
+    let (running, stop) = start(&pool);
+    let done = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn({
+        let (outboxes, done) = (Arc::clone(&outboxes), Arc::clone(&done));
+        async move {
+            for number in 0..15 {
+                outboxes.publish(number).await;
+            }
+            done.store(true, Ordering::SeqCst);
+        }
+    });
+    let count = format!("SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = '{NAME}'");
+    let mut most = 0;
+    while !done.load(Ordering::SeqCst) {
+        most = most.max(outboxes.databases[0].count(&count).await);
+    }
+    writing.await.unwrap();
+    let all = || published(&transport).values().map(Vec::len).sum::<usize>();
+    eventually(|| async { all() >= OUTBOXES * 15 }).await;
+    stop.cancel();
+    running.await.unwrap();
+    assert!(
+        (1..=i64::try_from(CONNECTIONS).unwrap()).contains(&most),
+        "{most} connections were open"
+    );
+    assert_eq!(outboxes.databases[0].count(&count).await, 0, "all are closed at the end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outboxes_that_cannot_be_relayed_hold_up_none_of_the_others() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 4).await;
+    let empty = Backend::Sqlite.create_empty().await;
+    let transport = MemoryTransport::new();
+    let pool = RelayPool::new(transport.clone(), config().max_connections(2));
+    // Connections to these are taken and never answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    for place in 0..3 {
+        let mut away = ConnectOptions::new(format!("postgres://nobody@{address}/none"));
+        away.connect_timeout(Duration::from_secs(2));
+        pool.add(format!("away {place}"), away);
+    }
+    pool.add("empty", options(&empty));
+    outboxes.add_to(&pool);
+    let (running, stop) = start(&pool);
+    // The first round finds out who is away; from then on it costs the others nothing.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for number in 0..10 {
+        let since = Instant::now();
+        outboxes.publish(number).await;
+        let all = || published(&transport).values().map(Vec::len).sum::<usize>();
+        eventually(|| async { all() >= 4 * (number as usize + 1) }).await;
+        assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    }
+    let status = pool.status();
+    let trouble = |name: &str| status.iter().find(|outbox| outbox.name == name).unwrap().trouble;
+    assert_eq!(trouble("away 0"), Some("database"));
+    assert_eq!(trouble("empty"), Some("tables_missing"), "{status:?}");
+    assert_eq!(trouble("outbox 0"), None);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outboxes_come_and_go_while_the_pool_runs() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 2).await;
+    let transport = MemoryTransport::new();
+    let pool = RelayPool::new(transport.clone(), config());
+    let (running, stop) = start(&pool);
+    pool.add("first", options(&outboxes.databases[0]));
+    outboxes.publish(0).await;
+    eventually(|| async { published(&transport).len() == 1 }).await;
+    assert!(pool.remove("first"));
+    assert!(!pool.remove("first"));
+    assert!(pool.add("second", options(&outboxes.databases[1])));
+    assert!(!pool.add("second", options(&outboxes.databases[1])), "the same again");
+    eventually(|| async { published(&transport).len() == 2 }).await;
+    outboxes.publish(1).await;
+    eventually(|| async { published(&transport)["key-1"] == [0, 1] }).await;
+    assert_eq!(published(&transport)["key-0"], [0], "what was taken out is not relayed");
+    assert_eq!(pool.status().len(), 1);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// A second `run` after one that was dropped in the middle: no outbox stays taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_was_dropped_while_it_ran_runs_again() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 3).await;
+    let transport = MemoryTransport::new();
+    let mut config = config().max_connections(1);
+    config.relay.lease = Duration::from_secs(1);
+    let pool = RelayPool::new(transport.clone(), config);
+    outboxes.add_to(&pool);
+    for number in 0..10 {
+        let (running, _stop) = start(&pool);
+        outboxes.publish(number).await;
+        running.abort();
+        let _ = running.await;
+    }
+    let (running, stop) = start(&pool);
+    eventually(|| async {
+        let published = published(&transport);
+        published.len() == 3 && published.values().all(|numbers| numbers.last() == Some(&9))
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_broker_is_away_outboxes_say_so_and_they_go_on_when_it_is_back() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 5).await;
+    let transport = MeddledTransport::default();
+    transport.set_away(true);
+    let mut config = config();
+    config.relay.max_backoff = Duration::from_millis(300);
+    let pool = RelayPool::new(transport.clone(), config);
+    outboxes.add_to(&pool);
+    outboxes.publish(0).await;
+    let (running, stop) = start(&pool);
+    let all_say = || pool.status().iter().all(|outbox| outbox.trouble == Some("broker_away"));
+    eventually(|| async { all_say() }).await;
+    // As if it had been so for long: an outbox's own health names the cause too.
+    let db = &outboxes.databases[0].db;
+    let age = "UPDATE rustok_outbox SET created_at = created_at - 3600000000";
+    db.execute_unprepared(age).await.unwrap();
+    eventually(|| async {
+        let causes = outbox_health(db).await.causes;
+        matches!(&causes[..], [OutboxTrouble::RelayStuck { code, .. }] if code == "broker_away")
+    })
+    .await;
+    transport.set_away(false);
+    eventually(|| async { published(&transport.broker).len() == 5 }).await;
+    stop.cancel();
+    running.await.unwrap();
+    assert!(published(&transport.broker).values().all(|numbers| numbers[..] == [0]));
+}
+
+/// Delayed events and an operator's decisions, in outboxes that nothing else calls the pool to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delayed_events_come_when_they_are_due() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 4).await;
+    let transport = MemoryTransport::new();
+    let pool = RelayPool::new(transport.clone(), config().max_connections(1));
+    outboxes.add_to(&pool);
+    let (running, stop) = start(&pool);
+    let due = Utc::now() + Duration::from_millis(700);
+    for (place, database) in outboxes.databases.iter().enumerate() {
+        let txn = database.db.begin().await.unwrap();
+        let event = Pooled { key: format!("key-{place}"), number: 0 };
+        let bus = TransactionalEventBus::new();
+        bus.publish_at(&txn, Uuid::from_u128(1), None, due, event).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+    eventually(|| async { published(&transport).len() == 4 }).await;
+    assert!(Utc::now() >= due);
+    stop.cancel();
+    running.await.unwrap();
+}
