@@ -101,7 +101,7 @@ fuzz_target!(|input: &[u8]| {
         let Some((length, after)) = after.split_first() else { return };
         let (value, after) = after.split_at((*length as usize).min(after.len()));
         if let Some(name) = HEADERS.get(*which as usize) {
-            wire.insert((*name).to_owned(), value.to_vec());
+            wire.insert(*name, value);
         } else if let Ok(name) = std::str::from_utf8(value) {
             wire.remove(name);
         }
@@ -125,8 +125,7 @@ fn good_headers(flags: u8, version: u8) -> WireHeaders {
         (header::DATA_VERSION, &version.to_string()),
         (header::TENANT_ID, VALUE),
         (header::CONTENT_TYPE, if msgpack { "application/msgpack" } else { "application/json" }),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    ];
     WireHeaders::from(pairs)
 }
 

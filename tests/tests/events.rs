@@ -167,7 +167,7 @@ proptest! {
     ) {
         let call = HandlerCall::of(&event, Uuid::from_u128(1)).expect("it could be published");
         let mut wire: WireHeaders = call.envelope().to_wire();
-        let name_of_one = removed.get(&wire.keys().cloned().collect::<Vec<_>>()).clone();
+        let name_of_one = removed.get(&wire.iter().collect::<Vec<_>>()).0.to_owned();
         wire.insert(name, value.clone());
         let _ = EventMeta::from_wire(&wire).map_err(|error| error.to_string());
         wire.insert(name_of_one.clone(), value);

@@ -25,7 +25,7 @@ impl Surroundings {
         let spec = handler.spec();
         let meta = &deliveries[0].meta;
         let span = tracing::info_span!(
-            "handle", group = spec.group, handler = spec.name, event = %meta.id, name = meta.name,
+            "handle", group = spec.group, handler = spec.name, event = %meta.id, name = meta.name(),
             tenant = %meta.tenant_id, correlation = %meta.correlation_id, attempt = meta.attempt
         );
         let call = Call { group: spec.group, handler: spec.name, deliveries };

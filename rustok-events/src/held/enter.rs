@@ -106,7 +106,7 @@ pub(crate) fn message_id(message: &IncomingMessage, meta: Option<&EventMeta>) ->
     let mut hasher = XxHash3_128::new();
     hasher.write(&message.partition.to_le_bytes());
     hasher.write(&message.offset.to_le_bytes());
-    for (name, value) in &message.headers {
+    for (name, value) in message.headers.iter() {
         hasher.write(name.as_bytes());
         hasher.write(value);
     }

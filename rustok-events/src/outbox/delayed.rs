@@ -87,7 +87,7 @@ pub(crate) async fn release(db: &DatabaseConnection, clock: &Clock) -> Result<u6
         "SELECT id, {COLUMNS} FROM rustok_outbox_delayed WHERE due_at <= ? ORDER BY due_at, id LIMIT {BATCH}"
     );
     let rows = txn.query_all_raw(statement(backend, &select, [micros(now)])).await?;
-    let events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
+    let events = row::events(&rows)?;
     if !events.is_empty() {
         let ids: Vec<Value> = events.iter().map(|event| event.id.into()).collect();
         let records: Vec<OutboxRecord> = events.into_iter().map(|event| event.record).collect();

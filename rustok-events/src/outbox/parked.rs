@@ -38,8 +38,12 @@ impl ParkedKey {
     /// The key of an event; `None` if its order does not matter.
     pub(crate) fn of(part: i64, record: &OutboxRecord) -> Option<Self> {
         let meta = &record.meta;
-        let topic = TopicName::new(meta.stream.clone(), meta.topic.clone());
-        Some(Self { part, topic, tenant_id: meta.tenant_id, key: meta.key.clone()? })
+        Some(Self {
+            part,
+            topic: meta.topic_name(),
+            tenant_id: meta.tenant_id,
+            key: meta.key.clone()?,
+        })
     }
 }
 
@@ -131,7 +135,7 @@ pub(crate) async fn events_of(
         key.key.clone().into(),
     ];
     let rows = db.query_all_raw(statement(db.get_database_backend(), &select, values)).await?;
-    rows.iter().map(row::event).collect()
+    row::events(&rows)
 }
 
 /// Whether parts have parked events without a key.
@@ -159,7 +163,7 @@ pub(crate) async fn keyless(
     );
     let values = [part.into()];
     let rows = db.query_all_raw(statement(db.get_database_backend(), &select, values)).await?;
-    rows.iter().map(row::event).collect()
+    row::events(&rows)
 }
 
 /// Takes published rows out under the lease, and notes what the broker said of one that it refused again.
@@ -223,15 +227,16 @@ pub async fn parked_events(db: &DatabaseConnection) -> Result<Vec<ParkedEvent>, 
         "SELECT id, {COLUMNS}, state, error, parked_at FROM rustok_outbox_parked ORDER BY id"
     );
     let rows = db.query_all_raw(statement(db.get_database_backend(), &select, [])).await?;
+    let mut reader = row::Reader::default();
     rows.iter()
         .map(|row| {
-            let StoredEvent { id, record } = row::event(row)?;
+            let StoredEvent { id, record } = reader.event(row)?;
             let refused = row.try_get::<String>("", "state")? == "refused";
             Ok(ParkedEvent {
                 id,
                 event_id: record.meta.id,
-                name: record.meta.name,
-                topic: TopicName::new(record.meta.stream, record.meta.topic),
+                name: record.meta.name.to_string(),
+                topic: record.meta.topic_name(),
                 partition_key: record.meta.key,
                 payload: record.payload.to_vec(),
                 refusal: refused.then(|| row.try_get("", "error")).transpose()?,

@@ -23,12 +23,9 @@ pub(super) fn topics(events: &[&StoredEvent]) -> Vec<TopicSpec> {
         let meta = &event.record.meta;
         let known = topics
             .iter()
-            .any(|spec| spec.name.stream() == meta.stream && spec.name.topic() == meta.topic);
+            .any(|spec| *spec.name.stream() == *meta.stream && *spec.name.topic() == *meta.topic);
         if !known {
-            topics.push(TopicSpec {
-                name: TopicName::new(meta.stream.clone(), meta.topic.clone()),
-                partitions: event.record.partitions,
-            });
+            topics.push(TopicSpec { name: meta.topic_name(), partitions: event.record.partitions });
         }
     }
     topics
@@ -47,9 +44,9 @@ pub(super) fn group<'e>(
         let meta = &event.record.meta;
         let known = topics
             .iter()
-            .position(|(name, _)| name.topic() == meta.topic && name.stream() == meta.stream);
+            .position(|(name, _)| *name.topic() == *meta.topic && *name.stream() == *meta.stream);
         let topic = known.unwrap_or_else(|| {
-            let name = TopicName::new(meta.stream.clone(), meta.topic.clone());
+            let name = meta.topic_name();
             let count = partitions.get(&name).copied().unwrap_or(1);
             topics.push((name, count));
             topics.len() - 1

@@ -204,7 +204,7 @@ impl Lane {
             for Parked { event, refusal } in events {
                 self.parking.note(page.lease.part, &event.record);
                 if let Some(error) = refusal {
-                    let (id, name) = (event.record.meta.id, &event.record.meta.name);
+                    let (id, name) = (event.record.meta.id, event.record.meta.name());
                     tracing::error!(%id, name, error, "the broker refuses an event; its key is parked");
                 }
             }

@@ -6,7 +6,10 @@ use super::TestError;
 use crate::{
     Codec, DomainEvent, Envelope, EventId,
     codec::EncodedPayload,
-    outbox::store::row::{self, COLUMNS},
+    outbox::{
+        StoredEvent,
+        store::row::{self, COLUMNS},
+    },
     sql::statement,
 };
 
@@ -20,9 +23,8 @@ pub(super) async fn published<E: DomainEvent>(
     let values = [E::STREAM.into(), E::TOPIC.into()];
     let rows = db.query_all_raw(statement(db.get_database_backend(), &sql, values)).await?;
     let mut envelopes = Vec::new();
-    for row in &rows {
-        let record = row::event(row)?.record;
-        if !E::DESCRIPTORS.iter().any(|descriptor| descriptor.name == record.meta.name) {
+    for StoredEvent { record, .. } in row::events(&rows)? {
+        if !E::DESCRIPTORS.iter().any(|descriptor| *descriptor.name == *record.meta.name) {
             continue;
         }
         let codec = Codec::from_content_type(&record.meta.content_type).unwrap_or_default();

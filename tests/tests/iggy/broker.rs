@@ -1,7 +1,6 @@
 //! A broker to test against, and what is put into it and taken out of it.
 
 use std::{
-    collections::BTreeMap,
     env,
     sync::{
         Once,
@@ -13,6 +12,7 @@ use std::{
 use iggy::prelude::{Client as _, Identifier, IggyClient, StreamClient as _};
 use rustok_events::{
     EventId, EventTransport,
+    envelope::WireHeaders,
     iggy::{
         IggyConfig, IggyMode, IggyTransport,
         embedded::{BrokerConfig, EmbeddedBroker},
@@ -98,7 +98,7 @@ pub(crate) async fn provision(transport: &IggyTransport, topic: &TopicName, part
 
 pub(crate) fn message(payload: impl Into<Vec<u8>>) -> OutgoingMessage {
     let payload: Vec<u8> = payload.into();
-    OutgoingMessage { id: EventId::new(), headers: BTreeMap::new(), payload: payload.into() }
+    OutgoingMessage { id: EventId::new(), headers: WireHeaders::new(), payload: payload.into() }
 }
 
 /// Publishes texts `first..last` to a partition.

@@ -1,9 +1,8 @@
 //! Provisioning and publishing.
 
-use std::collections::BTreeMap;
-
 use rustok_events::{
     EventId, EventTransport, TransportError,
+    envelope::WireHeaders,
     transport::{OutgoingMessage, TopicSpec},
 };
 
@@ -51,10 +50,10 @@ pub(crate) async fn messages_keep_their_order_their_headers_and_their_bytes(brok
     let transport = broker.transport().await;
     let topic = broker.topic("orders");
     provision(&transport, &topic, 3).await;
-    let headers = BTreeMap::from([
-        ("ce-type".to_owned(), b"order_placed".to_vec()),
-        ("ce-partitionkey".to_owned(), vec![0xff, 0x00]),
-        ("grüße".to_owned(), "aus Köln".as_bytes().to_vec()),
+    let headers = WireHeaders::from([
+        ("ce-type", b"order_placed".as_slice()),
+        ("ce-partitionkey", &[0xff, 0x00]),
+        ("grüße", "aus Köln".as_bytes()),
     ]);
     let sent: Vec<_> = (0..300_u64)
         .map(|number| OutgoingMessage {
@@ -91,7 +90,7 @@ pub(crate) async fn a_message_that_the_broker_refuses_is_named(broker: Broker) {
     let topic = broker.topic("orders");
     provision(&transport, &topic, 1).await;
     let with_header = |name: &str, value: &str| {
-        let headers = BTreeMap::from([(name.to_owned(), value.as_bytes().to_vec())]);
+        let headers = WireHeaders::from([(name.to_owned(), value)]);
         OutgoingMessage { headers, ..message("1") }
     };
     let refused = [

@@ -1,6 +1,6 @@
 //! A group's subscription as a stream of envelopes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use rustok_events::{
@@ -26,8 +26,7 @@ pub(crate) fn event(name: &str, key: &str, topic: &TopicName, number: u64) -> Ou
         ("ce-partitionkey", key.to_owned()),
         ("content-type", "application/json".to_owned()),
     ];
-    let headers: BTreeMap<_, _> =
-        headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
+    let headers = headers.into_iter().collect();
     OutgoingMessage { id, headers, payload: number.to_string().into_bytes().into() }
 }
 

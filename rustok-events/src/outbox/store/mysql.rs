@@ -93,6 +93,7 @@ impl OutboxStore for MySqlStore {
         let values = mine.iter().flat_map(|lease| [lease.part.into(), each.into()]);
         let rows = db.query_all_raw(sql(&select, values)).await?;
         let mut pages: BTreeMap<i64, Page> = BTreeMap::new();
+        let mut reader = row::Reader::default();
         for row in &rows {
             let part: i64 = row.try_get_by_index(row::AFTER)?;
             let Some(lease) = mine.iter().find(|lease| lease.part == part) else { continue };
@@ -101,7 +102,7 @@ impl OutboxStore for MySqlStore {
                 events: Vec::new(),
                 cursor: Cursor::Pending,
             });
-            page.events.push(row::event(row)?);
+            page.events.push(reader.event(row)?);
         }
         // A join promises no order.
         for page in pages.values_mut() {

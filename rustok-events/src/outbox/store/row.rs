@@ -1,8 +1,12 @@
 //! An outbox row as SQL values and back, the same on every database.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use sea_orm::{DbErr, QueryResult, Value};
+use bytes::Bytes;
+use sea_orm::{
+    DbErr, QueryResult, Value,
+    sqlx::{self, ColumnIndex, Decode, Row, Type},
+};
 use uuid::Uuid;
 
 use super::StoredEvent;
@@ -23,10 +27,10 @@ pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_
     let headers = headers(meta)?;
     Ok([
         meta.id.as_uuid().into(),
-        meta.name.clone().into(),
+        meta.name.to_string().into(),
         i64::from(meta.version).into(),
-        meta.stream.clone().into(),
-        meta.topic.clone().into(),
+        meta.stream.to_string().into(),
+        meta.topic.to_string().into(),
         record.partitions.map(i64::from).into(),
         meta.key.clone().into(),
         meta.tenant_id.into(),
@@ -34,49 +38,99 @@ pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_
         meta.correlation_id.into(),
         meta.causation_id.into(),
         micros(meta.occurred_at),
-        meta.content_type.clone().into(),
+        meta.content_type.to_string().into(),
         headers.into(),
         record.payload.to_vec().into(),
     ])
 }
 
-/// The event of a row whose first columns are `id` and [`COLUMNS`]. Columns are taken by their place: looking sixteen
-/// names up for each row costs as much as reading them.
-pub(crate) fn event(row: &QueryResult) -> Result<StoredEvent, DbErr> {
-    let headers: String = row.try_get_by_index(14)?;
-    let headers = if headers == NO_HEADERS {
-        BTreeMap::new()
-    } else {
-        serde_json::from_str(&headers)
-            .map_err(|error| DbErr::Type(format!("headers cannot be read: {error}")))?
-    };
-    let partitions: Option<i64> = row.try_get_by_index(6)?;
-    Ok(StoredEvent {
-        id: row.try_get_by_index(0)?,
-        record: OutboxRecord {
-            meta: EventMeta {
-                id: EventId::from(row.try_get_by_index::<Uuid>(1)?),
-                name: row.try_get_by_index(2)?,
-                version: small(row.try_get_by_index(3)?)?,
-                stream: row.try_get_by_index(4)?,
-                topic: row.try_get_by_index(5)?,
-                key: row.try_get_by_index(7)?,
-                tenant_id: row.try_get_by_index(8)?,
-                actor_id: row.try_get_by_index(9)?,
-                correlation_id: row.try_get_by_index(10)?,
-                causation_id: row.try_get_by_index(11)?,
-                occurred_at: from_micros(row.try_get_by_index(12)?)?,
-                content_type: row.try_get_by_index(13)?,
-                headers,
-                attempt: 1,
-            },
-            partitions: partitions.map(small).transpose()?,
-            payload: row.try_get_by_index::<Vec<u8>>(15)?.into(),
-        },
-    })
+/// Reads the events of rows.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// Texts that many rows have in common, such as names of topics: each is kept once.
+    texts: Vec<Arc<str>>,
 }
 
-/// The place of the first column behind those of [`event`].
+/// Names are few; more different ones than this are not looked for.
+const TEXTS: usize = 64;
+
+impl Reader {
+    /// The event of a row whose first columns are `id` and [`COLUMNS`].
+    pub(crate) fn event(&mut self, row: &QueryResult) -> Result<StoredEvent, DbErr> {
+        if let Some(row) = row.try_as_pg_row() {
+            self.read(row)
+        } else if let Some(row) = row.try_as_sqlite_row() {
+            self.read(row)
+        } else if let Some(row) = row.try_as_mysql_row() {
+            self.read(row)
+        } else {
+            Err(DbErr::Type("the row is of no database with an outbox".to_owned()))
+        }
+    }
+
+    /// Reads the driver's own row: texts are looked at where they are, and only what stays is copied. Columns are taken by
+    /// their place: looking sixteen names up for each row costs as much as reading them.
+    fn read<'r, R: Row>(&mut self, row: &'r R) -> Result<StoredEvent, DbErr>
+    where
+        usize: ColumnIndex<R>,
+        i64: Decode<'r, R::Database> + Type<R::Database>,
+        Uuid: Decode<'r, R::Database> + Type<R::Database>,
+        &'r str: Decode<'r, R::Database> + Type<R::Database>,
+        &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        let unreadable =
+            |error: sqlx::Error| DbErr::Type(format!("an event cannot be read: {error}"));
+        let number = |place| row.try_get::<i64, _>(place).map_err(unreadable);
+        let id = |place| row.try_get::<Uuid, _>(place).map_err(unreadable);
+        let optional_id = |place| row.try_get::<Option<Uuid>, _>(place).map_err(unreadable);
+        let text = |place| row.try_get::<&str, _>(place).map_err(unreadable);
+        let key = row.try_get::<Option<&[u8]>, _>(7).map_err(unreadable)?;
+        let partitions = row.try_get::<Option<i64>, _>(6).map_err(unreadable)?;
+        let payload = row.try_get::<&[u8], _>(15).map_err(unreadable)?;
+        Ok(StoredEvent {
+            id: number(0)?,
+            record: OutboxRecord {
+                meta: EventMeta {
+                    id: EventId::from(id(1)?),
+                    name: self.text(text(2)?),
+                    version: small(number(3)?)?,
+                    stream: self.text(text(4)?),
+                    topic: self.text(text(5)?),
+                    key: key.map(<[u8]>::to_vec),
+                    tenant_id: id(8)?,
+                    actor_id: optional_id(9)?,
+                    correlation_id: id(10)?,
+                    causation_id: optional_id(11)?,
+                    occurred_at: from_micros(number(12)?)?,
+                    content_type: self.text(text(13)?),
+                    headers: read_headers(text(14)?)?,
+                    attempt: 1,
+                },
+                partitions: partitions.map(small).transpose()?,
+                payload: Bytes::copy_from_slice(payload),
+            },
+        })
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.iter().find(|known| ***known == *text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        if self.texts.len() < TEXTS {
+            self.texts.push(Arc::clone(&text));
+        }
+        text
+    }
+}
+
+/// The events of rows whose first columns are `id` and [`COLUMNS`].
+pub(crate) fn events(rows: &[QueryResult]) -> Result<Vec<StoredEvent>, DbErr> {
+    let mut reader = Reader::default();
+    rows.iter().map(|row| reader.event(row)).collect()
+}
+
+/// The place of the first column behind an event's.
 pub(super) const AFTER: usize = COLUMN_COUNT + 1;
 
 /// An event without headers of its own.
@@ -89,6 +143,14 @@ pub(super) fn headers(meta: &EventMeta) -> Result<String, DbErr> {
     }
     serde_json::to_string(&meta.headers)
         .map_err(|error| DbErr::Custom(format!("headers cannot be written: {error}")))
+}
+
+fn read_headers(stored: &str) -> Result<BTreeMap<String, String>, DbErr> {
+    if stored == NO_HEADERS {
+        return Ok(BTreeMap::new());
+    }
+    serde_json::from_str(stored)
+        .map_err(|error| DbErr::Type(format!("headers cannot be read: {error}")))
 }
 
 fn small(value: i64) -> Result<u32, DbErr> {

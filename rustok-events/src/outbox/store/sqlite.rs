@@ -71,7 +71,7 @@ impl OutboxStore for SqliteStore {
             db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), limit.into()])).await?;
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let after: i64 = first.try_get_by_index(row::AFTER)?;
-        let events = rows.iter().map(row::event).collect::<Result<Vec<_>, _>>()?;
+        let events = row::events(&rows)?;
         let to = events.last().map_or(after, |event| event.id);
         Ok(vec![Page { lease: lease.clone(), events, cursor: Cursor::Sequence { after, to } }])
     }

@@ -2,7 +2,10 @@
 
 use iggy::prelude::IggyMessage;
 
-use crate::{envelope::WireHeaders, transport::IncomingMessage};
+use crate::{
+    envelope::{WireHeaders, header_name},
+    transport::IncomingMessage,
+};
 
 /// The kinds of names and values that are read without the SDK's help: bytes and text.
 const RAW: u8 = 1;
@@ -32,7 +35,7 @@ fn of_any_kind(partition: u32, message: &IggyMessage) -> WireHeaders {
 /// Headers whose names are text and whose values are text or bytes, as this crate writes them: read straight off the
 /// wire, which takes half of what building the SDK's map and ours from it does. `None` for anything else.
 fn plain(mut raw: &[u8]) -> Option<WireHeaders> {
-    let mut headers = Vec::with_capacity(16);
+    let mut headers = WireHeaders::with_capacity(16, raw.len());
     while !raw.is_empty() {
         let (TEXT, name) = field(&mut raw)? else { return None };
         let (kind @ (RAW | TEXT), value) = field(&mut raw)? else { return None };
@@ -40,9 +43,9 @@ fn plain(mut raw: &[u8]) -> Option<WireHeaders> {
         if kind == TEXT {
             std::str::from_utf8(value).ok()?;
         }
-        headers.push((name.to_owned(), value.to_vec()));
+        headers.insert(header_name(name), value);
     }
-    Some(headers.into_iter().collect())
+    Some(headers)
 }
 
 /// `kind: u8, length: u32, bytes`, as the wire has names and values alike. Neither is ever empty.
@@ -95,14 +98,14 @@ mod tests {
         ]));
         let plain = plain(message.user_headers.as_deref().unwrap()).expect("nothing else is in it");
         assert_eq!(plain, of_any_kind(0, &message));
-        assert_eq!(plain["a"], b"text");
+        assert_eq!(&plain["a"], b"text");
     }
 
     #[test]
     fn other_kinds_are_left_to_the_sdk() {
         let message = message(BTreeMap::from([(key("n"), HeaderValue::from(7_u32))]));
         assert_eq!(plain(message.user_headers.as_deref().unwrap()), None);
-        assert_eq!(read(0, message).headers["n"], 7_u32.to_le_bytes());
+        assert_eq!(&read(0, message).headers["n"], 7_u32.to_le_bytes());
     }
 
     #[test]

@@ -121,11 +121,11 @@ fn headers(headers: &WireHeaders) -> Result<BTreeMap<HeaderKey, HeaderValue>, cr
         .iter()
         .map(|(name, value)| {
             let wrong = |what| format!("header `{name}`: {what} must have 1 to 255 bytes");
-            let key = HeaderKey::try_from(name.as_str()).map_err(|_| wrong("its name"))?;
+            let key = HeaderKey::try_from(name).map_err(|_| wrong("its name"))?;
             // Text where it is text, so that clients in other languages read it without knowing this crate.
             let value = match std::str::from_utf8(value) {
                 Ok(text) => HeaderValue::try_from(text),
-                Err(_) => HeaderValue::try_from(value.as_slice()),
+                Err(_) => HeaderValue::try_from(value),
             };
             Ok((key, value.map_err(|_| wrong("its value"))?))
         })

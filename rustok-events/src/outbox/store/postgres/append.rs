@@ -45,15 +45,15 @@ pub(super) fn columns(first: &OutboxRecord, records: &[OutboxRecord]) -> Result<
     let headers: Vec<String> = headers.collect::<Result<_, _>>()?;
     let each = |column: fn(&OutboxRecord) -> Vec<u8>| array(records.iter().map(column));
     let values = [
-        meta.name.clone().into(),
+        meta.name.to_string().into(),
         i64::from(meta.version).into(),
-        meta.stream.clone().into(),
-        meta.topic.clone().into(),
+        meta.stream.to_string().into(),
+        meta.topic.to_string().into(),
         first.partitions.map(i64::from).into(),
         meta.tenant_id.into(),
         meta.actor_id.into(),
         meta.causation_id.into(),
-        meta.content_type.clone().into(),
+        meta.content_type.to_string().into(),
         array(records.iter().map(store::part)),
         array(records.iter().map(|record| record.meta.id.as_uuid())),
         each(|record| record.meta.key.clone().unwrap_or_default()),

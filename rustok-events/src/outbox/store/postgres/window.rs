@@ -147,6 +147,7 @@ fn into_pages(
 ) -> Result<Vec<Page>, DbErr> {
     let now: Arc<str> = now.into();
     let mut pages: Vec<Page> = Vec::new();
+    let mut reader = row::Reader::default();
     for (place, row) in rows.iter().enumerate() {
         let part: i64 = row.try_get_by_index(column::PART)?;
         if pages.last().is_none_or(|page| page.lease.part != part) {
@@ -166,7 +167,7 @@ fn into_pages(
                 *whole = false;
                 continue;
             }
-            let event = row::event(row)?;
+            let event = reader.event(row)?;
             *last_id = event.id;
             events.push(event);
         }

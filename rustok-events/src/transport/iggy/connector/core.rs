@@ -122,7 +122,7 @@ impl Core {
         let partition = partition::of(key, counts.first().copied().unwrap_or(1));
         let message = OutgoingMessage {
             id: request.id,
-            headers: request.headers,
+            headers: request.headers.into_iter().collect(),
             payload: request.payload.into(),
         };
         Ok(transport.publish(&topic, partition, vec![message]).await?)

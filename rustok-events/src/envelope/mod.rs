@@ -3,12 +3,16 @@
 //! On the wire an envelope is a set of headers under CloudEvents 1.0 names, so that a client in another language
 //! reads an event without knowing this crate.
 
-use std::{collections::BTreeMap, ops::Deref};
+mod wire;
+
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
-use crate::EventId;
+pub use self::wire::WireHeaders;
+pub(crate) use self::wire::name as header_name;
+use crate::{EventId, transport::TopicName};
 
 /// The header names of the wire format.
 pub mod header {
@@ -40,26 +44,39 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// Headers that start so belong to the envelope; an application's own may not.
     pub const RESERVED_PREFIX: &str = "ce-";
+    /// The names above, sorted.
+    pub(crate) const ALL: [&str; 13] = [
+        ACTOR_ID,
+        CAUSATION_ID,
+        CORRELATION_ID,
+        DATA_VERSION,
+        ID,
+        PARTITION_KEY,
+        SOURCE,
+        SPEC_VERSION,
+        TENANT_ID,
+        TIME,
+        TYPE,
+        CONTENT_TYPE,
+        TRACE_PARENT,
+    ];
 }
-
-/// Headers on the wire, by name.
-pub type WireHeaders = BTreeMap<String, Vec<u8>>;
 
 /// Everything known of an event besides its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventMeta {
     pub(crate) id: EventId,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) version: u32,
-    pub(crate) stream: String,
-    pub(crate) topic: String,
+    pub(crate) stream: Arc<str>,
+    pub(crate) topic: Arc<str>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) tenant_id: Uuid,
     pub(crate) actor_id: Option<Uuid>,
     pub(crate) correlation_id: Uuid,
     pub(crate) causation_id: Option<Uuid>,
     pub(crate) occurred_at: DateTime<Utc>,
-    pub(crate) content_type: String,
+    pub(crate) content_type: Arc<str>,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) attempt: u32,
 }
@@ -113,6 +130,10 @@ impl EventMeta {
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
+    /// Where it was published to.
+    pub(crate) fn topic_name(&self) -> TopicName {
+        TopicName::new(self.stream.to_string(), self.topic.to_string())
+    }
     /// The application's own headers.
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.headers
@@ -120,32 +141,31 @@ impl EventMeta {
 
     /// The headers that carry this envelope on the wire.
     pub fn to_wire(&self) -> WireHeaders {
-        // In the order of their names: a map is built faster from what is sorted.
-        let mut wire: Vec<(String, Vec<u8>)> = Vec::with_capacity(12 + self.headers.len());
-        let mut put = |name: &str, value: Vec<u8>| wire.push((name.to_owned(), value));
+        // In the order of their names, so that each goes to the end.
+        const ROOM: usize = 320;
+        let mut wire = WireHeaders::with_capacity(12 + self.headers.len(), ROOM);
         if let Some(actor) = self.actor_id {
-            put(header::ACTOR_ID, hyphenated(actor));
+            put_id(&mut wire, header::ACTOR_ID, actor);
         }
         if let Some(cause) = self.causation_id {
-            put(header::CAUSATION_ID, hyphenated(cause));
+            put_id(&mut wire, header::CAUSATION_ID, cause);
         }
-        put(header::CORRELATION_ID, hyphenated(self.correlation_id));
-        put(header::DATA_VERSION, self.version.to_string().into_bytes());
-        put(header::ID, hyphenated(self.id.as_uuid()));
+        put_id(&mut wire, header::CORRELATION_ID, self.correlation_id);
+        wire.insert(header::DATA_VERSION, self.version.to_string());
+        put_id(&mut wire, header::ID, self.id.as_uuid());
         if let Some(key) = &self.key {
-            put(header::PARTITION_KEY, key.clone());
+            wire.insert(header::PARTITION_KEY, key);
         }
-        put(header::SOURCE, ["/", &self.stream, "/", &self.topic].concat().into_bytes());
-        put(header::SPEC_VERSION, b"1.0".to_vec());
-        put(header::TENANT_ID, hyphenated(self.tenant_id));
-        let time = self.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true);
-        put(header::TIME, time.into_bytes());
-        put(header::TYPE, self.name.as_bytes().to_vec());
-        put(header::CONTENT_TYPE, self.content_type.as_bytes().to_vec());
+        wire.insert(header::SOURCE, ["/", &self.stream, "/", &self.topic].concat());
+        wire.insert(header::SPEC_VERSION, "1.0");
+        put_id(&mut wire, header::TENANT_ID, self.tenant_id);
+        wire.insert(header::TIME, self.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        wire.insert(header::TYPE, &*self.name);
+        wire.insert(header::CONTENT_TYPE, &*self.content_type);
         for (name, value) in &self.headers {
-            put(name, value.as_bytes().to_vec());
+            wire.insert(name.clone(), value);
         }
-        wire.into_iter().collect()
+        wire
     }
 
     /// Reads an envelope off the wire.
@@ -161,24 +181,24 @@ impl EventMeta {
         let id = parsed::<Uuid>(wire, header::ID)?;
         Ok(Self {
             id: EventId::from(id),
-            name: text(wire, header::TYPE)?.to_owned(),
+            name: text(wire, header::TYPE)?.into(),
             version: parsed(wire, header::DATA_VERSION)?,
-            stream: stream.to_owned(),
-            topic: topic.to_owned(),
-            key: wire.get(header::PARTITION_KEY).cloned(),
+            stream: stream.into(),
+            topic: topic.into(),
+            key: wire.get(header::PARTITION_KEY).map(<[u8]>::to_vec),
             tenant_id: parsed(wire, header::TENANT_ID)?,
             actor_id: optional(wire, header::ACTOR_ID)?,
             correlation_id: optional(wire, header::CORRELATION_ID)?.unwrap_or(id),
             causation_id: optional(wire, header::CAUSATION_ID)?,
             occurred_at: time(wire)?,
-            content_type: text(wire, header::CONTENT_TYPE)?.to_owned(),
+            content_type: text(wire, header::CONTENT_TYPE)?.into(),
             headers: wire
                 .iter()
                 .filter(|(name, _)| {
                     !name.starts_with(header::RESERVED_PREFIX) && *name != header::CONTENT_TYPE
                 })
                 .filter_map(|(name, value)| {
-                    Some((name.clone(), String::from_utf8(value.clone()).ok()?))
+                    Some((name.to_owned(), std::str::from_utf8(value).ok()?.to_owned()))
                 })
                 .collect(),
             attempt: 1,
@@ -186,9 +206,8 @@ impl EventMeta {
     }
 }
 
-fn hyphenated(id: Uuid) -> Vec<u8> {
-    let mut buffer = Uuid::encode_buffer();
-    id.hyphenated().encode_lower(&mut buffer).as_bytes().to_vec()
+fn put_id(wire: &mut WireHeaders, name: &'static str, id: Uuid) {
+    wire.insert(name, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
 }
 
 fn text<'a>(wire: &'a WireHeaders, name: &'static str) -> Result<&'a str, EnvelopeError> {
