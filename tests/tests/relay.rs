@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustok_events::{
@@ -15,8 +15,8 @@ use rustok_events::{
     testing::MemoryTransport,
     transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
-use rustok_events_tests::{eventually, on_every_database};
-use sea_orm::{DatabaseConnection, TransactionTrait};
+use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database, rows};
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -217,4 +217,49 @@ async fn what_a_broker_that_is_away_cannot_take_stays_in_the_outbox(database) {
     stop.cancel();
     running.await.unwrap().unwrap();
 }
+}
+
+/// What a lane does when it moves cursors while the leases are renewed.
+async fn a_lease_whose_row_is_locked_when_it_is_renewed_is_kept(database: TestDatabase) {
+    const LEASE: Duration = Duration::from_secs(3);
+    let transport = Refusing::default();
+    let relay =
+        Relay::new(database.db.clone(), transport.clone(), RelayConfig::default().lease(LEASE));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    publish(&database.db, &[("a", 1)]).await;
+    eventually(|| async { transport.published() == [1] }).await;
+    let epochs = "SELECT part, epoch FROM rustok_outbox_cursor ORDER BY part";
+    let before: Vec<(i64, i64)> = rows(&database.db, epochs).await;
+    let ends = "SELECT MIN(lease_until) FROM rustok_outbox_cursor";
+    let end = database.count(ends).await;
+    let txn = database.db.begin().await.unwrap();
+    txn.execute_unprepared("SELECT part FROM rustok_outbox_cursor FOR UPDATE").await.unwrap();
+    // Over one renewal.
+    tokio::time::sleep(LEASE / 2).await;
+    txn.rollback().await.unwrap();
+    let unlocked = Instant::now();
+    eventually(|| async { database.count(ends).await > end }).await;
+    assert!(unlocked.elapsed() < LEASE / 6, "prolonged {:?} later", unlocked.elapsed());
+    publish(&database.db, &[("a", 2)]).await;
+    eventually(|| async { transport.published() == [1, 2] }).await;
+    assert_eq!(rows::<(i64, i64)>(&database.db, epochs).await, before, "no part changed hands");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_whose_row_is_locked_when_it_is_renewed_is_kept_on_postgres() {
+    let backend = Backend::Postgres;
+    if backend.is_available("a_lease_whose_row_is_locked_when_it_is_renewed_is_kept") {
+        a_lease_whose_row_is_locked_when_it_is_renewed_is_kept(backend.create().await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_whose_row_is_locked_when_it_is_renewed_is_kept_on_mysql() {
+    let backend = Backend::MySql;
+    if backend.is_available("a_lease_whose_row_is_locked_when_it_is_renewed_is_kept") {
+        a_lease_whose_row_is_locked_when_it_is_renewed_is_kept(backend.create().await).await;
+    }
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{RelayConfig, RelayError, complaints::Complaints};
 use crate::{
     backoff::{Backoff, retry},
-    outbox::{Lease, OutboxStore, store},
+    outbox::{Lease, OutboxStore, Renewed, store},
 };
 
 /// Keeps the leases of a relay, and tells its lanes which it holds.
@@ -40,8 +40,14 @@ impl Leases {
         let store = store::of(&self.db)?;
         loop {
             let backoff = Backoff::new(self.config.min_tick, self.config.lease / 3);
-            retry(backoff, "leases could not be taken", || self.take(store)).await?;
-            self.config.clock.sleep_until(self.renewal()).await;
+            let passed_over =
+                retry(backoff, "leases could not be taken", || self.take(store)).await?;
+            if passed_over {
+                // Real time: whoever has the rows locked lets go of them in a moment.
+                tokio::time::sleep(self.config.max_tick).await;
+            } else {
+                self.config.clock.sleep_until(self.renewal()).await;
+            }
         }
     }
 
@@ -51,11 +57,11 @@ impl Leases {
         self.keep().await
     }
 
-    /// One look at the leases.
-    pub(super) async fn take(&self, store: &dyn OutboxStore) -> Result<(), RelayError> {
+    /// One look at the leases. `true` if another is due soon: rows were locked that should be held or prolonged.
+    pub(super) async fn take(&self, store: &dyn OutboxStore) -> Result<bool, RelayError> {
         let held = self.held.borrow().clone();
         self.config.faults.database("relay.lease.before").await?;
-        let leases = store
+        let Renewed { leases, passed_over } = store
             .lease(
                 &self.db,
                 &self.config.owner,
@@ -70,7 +76,7 @@ impl Leases {
             tracing::info!(owner = %self.config.owner, part = lost.part, "a lease went to another relay");
         }
         self.held.send_replace(leases);
-        Ok(())
+        Ok(passed_over)
     }
 
     /// When to look again: after a third of the lease while something is held, counted from the lease's beginning,

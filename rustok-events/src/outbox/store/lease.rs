@@ -29,6 +29,18 @@ impl Lease {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.part == other.part && self.epoch == other.epoch
     }
+
+    fn is_of(&self, row: &Row) -> bool {
+        self.part == row.part && self.epoch == row.epoch
+    }
+}
+
+/// What a relay holds after a look at the leases.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    pub(crate) leases: Vec<Lease>,
+    /// Whether rows were passed over that it should have: to be looked at again soon.
+    pub(crate) passed_over: bool,
 }
 
 /// A cursor row that is free, or this relay's.
@@ -40,6 +52,8 @@ struct Row {
 
 /// Prolongs what `owner` holds, takes its fair share of what is free, gives back what is more than that, and
 /// returns what it holds now.
+///
+/// A row that is locked is passed over. One of `owner`'s own may be: a lane is moving its cursor. It is held as it was.
 pub(super) async fn renew(
     db: &DatabaseConnection,
     owner: &str,
@@ -47,21 +61,24 @@ pub(super) async fn renew(
     held: &[Lease],
     clock: &Clock,
     duration: Duration,
-) -> Result<Vec<Lease>, DbErr> {
+) -> Result<Renewed, DbErr> {
     // Before the database is asked: the lease ends here no later than there.
     let until = clock.now() + duration;
     let txn = sql::begin_write(db).await?;
     let now = sql::now(&txn, clock).await?;
     let lease_until = now + i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let relays = count_relays(&txn, owner, trouble, now, lease_until).await?;
-    let rows = available(&txn, owner, now).await?;
+    let rows = available(&txn, owner, now, sql::skip_locked(txn.get_database_backend())).await?;
     let share = parts(&txn).await?.div_ceil(relays);
-    let is_held = |row: &&Row| {
-        row.mine && held.iter().any(|lease| lease.part == row.part && lease.epoch == row.epoch)
-    };
-    let kept: Vec<&Row> = rows.iter().filter(is_held).take(share).collect();
-    let room = share - kept.len();
-    let surplus: Vec<i64> = rows.iter().filter(is_held).skip(share).map(|row| row.part).collect();
+    let holds = |row: &Row| held.iter().find(|lease| row.mine && lease.is_of(row));
+    let is_held = |row: &&Row| holds(row).is_some();
+    let mut locked = available(&txn, owner, now, "").await?;
+    locked.retain(|locked| !rows.iter().any(|row| row.part == locked.part));
+    let as_it_was: Vec<Lease> = locked.iter().filter_map(holds).cloned().collect();
+    let left = share.saturating_sub(as_it_was.len());
+    let kept: Vec<&Row> = rows.iter().filter(is_held).take(left).collect();
+    let room = left - kept.len();
+    let surplus: Vec<i64> = rows.iter().filter(is_held).skip(left).map(|row| row.part).collect();
     let taken: Vec<&Row> = rows.iter().filter(|row| !is_held(row)).take(room).collect();
     let set = "owner = ?, lease_until = ?";
     let to_owner = || vec![owner.into(), lease_until.into()];
@@ -70,11 +87,13 @@ pub(super) async fn renew(
     update(&txn, set, to_owner(), taken.iter().map(|row| row.part)).await?;
     update(&txn, "owner = NULL, lease_until = 0", Vec::new(), surplus.into_iter()).await?;
     txn.commit().await?;
+    let passed_over = !as_it_was.is_empty() || (taken.len() < room && !locked.is_empty());
     let lease = |part, epoch| Lease { part, epoch, until };
     let mut leases: Vec<Lease> = kept.iter().map(|row| lease(row.part, row.epoch)).collect();
     leases.extend(taken.iter().map(|row| lease(row.part, row.epoch + 1)));
+    leases.extend(as_it_was);
     leases.sort_by_key(|lease| lease.part);
-    Ok(leases)
+    Ok(Renewed { leases, passed_over })
 }
 
 /// Gives leases back, so that others need not wait for their end.
@@ -149,13 +168,17 @@ async fn count_relays(
     Ok(alive.max(1))
 }
 
-/// The parts that are free or `owner`'s, locked; those that another relay is looking at are passed over.
-async fn available(txn: &DatabaseTransaction, owner: &str, now: i64) -> Result<Vec<Row>, DbErr> {
+/// The parts that are free or `owner`'s. With a `lock`, locked as it says; without one, as they are.
+async fn available(
+    txn: &DatabaseTransaction,
+    owner: &str,
+    now: i64,
+    lock: &str,
+) -> Result<Vec<Row>, DbErr> {
     let backend = txn.get_database_backend();
     let sql = format!(
         "SELECT part, epoch, owner, lease_until FROM rustok_outbox_cursor
-          WHERE owner IS NULL OR owner = ? OR lease_until < ? ORDER BY part{}",
-        sql::skip_locked(backend)
+          WHERE owner IS NULL OR owner = ? OR lease_until < ? ORDER BY part{lock}"
     );
     let rows = txn.query_all_raw(statement(backend, &sql, [owner.into(), now.into()])).await?;
     rows.iter()

@@ -13,7 +13,7 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-pub(crate) use self::lease::Lease;
+pub(crate) use self::lease::{Lease, Renewed};
 use super::{OutboxRecord, PublishError};
 use crate::{
     clock::Clock,
@@ -49,7 +49,7 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         held: &[Lease],
         clock: &Clock,
         duration: Duration,
-    ) -> Result<Vec<Lease>, DbErr> {
+    ) -> Result<Renewed, DbErr> {
         lease::renew(db, owner, trouble, held, clock, duration).await
     }
 
