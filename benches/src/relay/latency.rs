@@ -51,7 +51,7 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
     Ok(())
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+pub(super) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(place).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
 }

@@ -5,6 +5,7 @@ mod clients;
 mod floor;
 mod latency;
 mod ours;
+mod pool;
 mod producers;
 mod publish;
 
@@ -86,5 +87,6 @@ async fn cells<F: Floor>(server: Server, options: &Options) -> Result<()> {
     publish::measure::<F>(server, options).await?;
     backlog::measure::<F>(server, options).await?;
     producers::measure::<F>(server, options).await?;
-    latency::measure::<F>(server, options).await
+    latency::measure::<F>(server, options).await?;
+    pool::measure(server, options).await
 }

@@ -63,10 +63,20 @@ pub(crate) struct Relays {
 impl Relays {
     /// Starts relays and waits until the parts are spread evenly over them.
     pub(crate) async fn start(place: &Place, count: usize, sink: &Sink) -> Result<Self> {
+        Self::start_with(place, count, 8, sink).await
+    }
+
+    /// [`start`](Self::start) with pools of so many connections.
+    pub(crate) async fn start_with(
+        place: &Place,
+        count: usize,
+        connections: u32,
+        sink: &Sink,
+    ) -> Result<Self> {
         let stop = CancellationToken::new();
         let mut running = Vec::new();
         for _ in 0..count {
-            let db = place.connect(8).await?;
+            let db = place.connect(connections).await?;
             let relay = Relay::new(db, sink.clone(), RelayConfig::default());
             running.push(tokio::spawn(relay.run(stop.clone())));
         }

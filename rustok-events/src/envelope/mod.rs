@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub use self::wire::WireHeaders;
 pub(crate) use self::wire::name as header_name;
-use crate::{EventId, transport::TopicName};
+use crate::EventId;
 
 /// The header names of the wire format.
 pub mod header {
@@ -129,10 +129,6 @@ impl EventMeta {
     /// Which attempt of the handler this is, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
-    }
-    /// Where it was published to.
-    pub(crate) fn topic_name(&self) -> TopicName {
-        TopicName::new(self.stream.to_string(), self.topic.to_string())
     }
     /// The application's own headers.
     pub fn headers(&self) -> &BTreeMap<String, String> {

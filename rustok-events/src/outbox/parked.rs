@@ -40,7 +40,7 @@ impl ParkedKey {
         let meta = &record.meta;
         Some(Self {
             part,
-            topic: meta.topic_name(),
+            topic: record.topic(),
             tenant_id: meta.tenant_id,
             key: meta.key.clone()?,
         })
@@ -236,7 +236,7 @@ pub async fn parked_events(db: &DatabaseConnection) -> Result<Vec<ParkedEvent>, 
                 id,
                 event_id: record.meta.id,
                 name: record.meta.name.to_string(),
-                topic: record.meta.topic_name(),
+                topic: record.topic(),
                 partition_key: record.meta.key,
                 payload: record.payload.to_vec(),
                 refusal: refused.then(|| row.try_get("", "error")).transpose()?,

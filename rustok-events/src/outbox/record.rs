@@ -12,6 +12,7 @@ use crate::{
     Codec, DomainEvent, EventId, Key, Scope,
     clock::Clock,
     envelope::{EventMeta, header},
+    transport::TopicName,
 };
 
 /// The largest payload the broker takes, in bytes.
@@ -96,6 +97,11 @@ impl OutboxRecord {
 }
 
 impl OutboxRecord {
+    /// Where it is published to.
+    pub(crate) fn topic(&self) -> TopicName {
+        TopicName::new(self.meta.stream.to_string(), self.meta.topic.to_string())
+    }
+
     /// What makes two events under one id the same event: everything but times, cause and headers.
     pub(crate) fn digest(&self) -> Vec<u8> {
         let meta = &self.meta;

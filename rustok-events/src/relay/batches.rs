@@ -25,7 +25,10 @@ pub(super) fn topics(events: &[&StoredEvent]) -> Vec<TopicSpec> {
             .iter()
             .any(|spec| *spec.name.stream() == *meta.stream && *spec.name.topic() == *meta.topic);
         if !known {
-            topics.push(TopicSpec { name: meta.topic_name(), partitions: event.record.partitions });
+            topics.push(TopicSpec {
+                name: event.record.topic(),
+                partitions: event.record.partitions,
+            });
         }
     }
     topics
@@ -46,7 +49,7 @@ pub(super) fn group<'e>(
             .iter()
             .position(|(name, _)| *name.topic() == *meta.topic && *name.stream() == *meta.stream);
         let topic = known.unwrap_or_else(|| {
-            let name = meta.topic_name();
+            let name = event.record.topic();
             let count = partitions.get(&name).copied().unwrap_or(1);
             topics.push((name, count));
             topics.len() - 1
