@@ -1,7 +1,14 @@
 //! The test kit, used as an application uses it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use chrono::{DateTime, Utc};
 use rustok_events::{
     prelude::*,
     testing::{Faults, HandlerTest, TestApp, TestError},
@@ -86,6 +93,62 @@ async fn a_delayed_event_waits_for_the_clock() -> Result<(), TestError> {
     app.clock().advance(Duration::from_mins(1));
     app.settle().await?;
     assert_eq!(app.handled("echo", "echo").await?, 1);
+    Ok(())
+}
+
+/// When a step's reminder is due: as many minutes after the start as its number says.
+#[derive(Clone)]
+struct Reminders {
+    start: DateTime<Utc>,
+    is_first: Arc<AtomicBool>,
+    came: Arc<Mutex<Vec<i64>>>,
+}
+
+#[event_handler(group = "reminders", retry(attempts = 2))]
+async fn remind(ctx: &mut HandlerContext<'_, Reminders>, event: Step) -> HandlerResult {
+    let due = ctx.state().start + Duration::from_secs(60 * event.number.unsigned_abs());
+    ctx.publish_at(due, Done { key: event.key, number: event.number }).await?;
+    if ctx.state().is_first.swap(false, Ordering::Relaxed) {
+        return Err(HandlerError::retryable("after the reminder was written"));
+    }
+    Ok(())
+}
+
+#[event_handler(group = "reminded")]
+async fn reminded(ctx: &mut HandlerContext<'_, Reminders>, event: Done) -> HandlerResult {
+    ctx.state().came.lock().unwrap().push(event.number);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_delays_what_follows_and_it_comes_in_the_order_it_is_due() -> Result<(), TestError>
+{
+    let state = Reminders {
+        start: Utc::now(),
+        is_first: Arc::new(AtomicBool::new(true)),
+        came: Arc::default(),
+    };
+    let builder = TestApp::builder().state(state.clone()).handler(remind).handler(reminded);
+    let app = builder.start().await?;
+    let came = || state.came.lock().unwrap().clone();
+    app.publish_all(TENANT, [3, 1, 2].map(|minutes| step("a", minutes))).await?;
+    app.settle().await?;
+    // The first attempt at the first event was rolled back, with its reminder.
+    app.clock().advance(Duration::from_secs(30));
+    app.settle().await?;
+    assert_eq!(app.handled("reminders", "remind").await?, 3);
+    assert_eq!(came(), [0; 0], "nothing comes early");
+    for minute in 1..=3 {
+        app.clock().advance(Duration::from_mins(1));
+        app.settle().await?;
+        assert_eq!(came(), (1..=minute).collect::<Vec<_>>(), "each once, when it is due");
+    }
+    let steps = app.published::<Step>().await?;
+    for done in app.published::<Done>().await? {
+        let cause = steps.iter().find(|step| step.event.number == done.event.number).unwrap();
+        assert_eq!(done.causation_id(), Some(cause.id().into()));
+        assert_eq!((done.tenant_id(), done.correlation_id()), (TENANT, cause.correlation_id()));
+    }
     Ok(())
 }
 
