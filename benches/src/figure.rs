@@ -59,11 +59,28 @@ impl Figure {
         self
     }
 
-    /// The names of the columns.
-    pub(crate) fn header() -> &'static str {
-        "| database | cell | ours | hand-written | unit | ratio | interval | pairs | target | |\n\
-         |---|---|--:|--:|---|--:|---|--:|--:|---|"
+    /// The names of the columns: where it was measured, what was measured, and against what.
+    pub(crate) fn header(place: &str, ours: &str, floor: &str) -> String {
+        format!(
+            "| {place} | cell | {ours} | {floor} | unit | ratio | interval | pairs | target | |\n\
+             |---|---|--:|--:|---|--:|---|--:|--:|---|"
+        )
     }
+
+    /// Prints it, as soon as it is there.
+    pub(crate) fn print(&self, json: bool) {
+        if json {
+            println!("{}", serde_json::to_string(self).unwrap_or_default());
+        } else {
+            println!("{self}");
+        }
+    }
+}
+
+/// Whether a name is among those asked for: it contains one of them, or none was.
+pub(crate) fn is_named(name: &str, only: &[String]) -> bool {
+    let name = name.to_lowercase();
+    only.is_empty() || only.iter().any(|only| name.contains(&only.to_lowercase()))
 }
 
 impl fmt::Display for Figure {

@@ -1,7 +1,7 @@
 //! Figures, each a ratio against a floor that is measured in the same run, in turn with it.
 //!
 //! `cargo run --release -p benches -- relay` prints those of the outbox and the relay, `consume` those of the consumers,
-//! `derive` what the macros add to the time of `cargo check`.
+//! `iggy` those of the transport and the embedded broker, `derive` what the macros add to the time of `cargo check`.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -14,10 +14,13 @@ mod consume;
 mod database;
 mod derive;
 mod figure;
+mod iggy;
 mod pairs;
 mod relay;
 mod sample;
 mod sink;
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -34,8 +37,13 @@ enum Figures {
     Relay(relay::Options),
     /// The consumers, against a loop written by hand over the SDK.
     Consume(consume::Options),
+    /// The transport against the bare SDK, and the embedded broker against a real server.
+    Iggy(iggy::Options),
     /// What the macros add to the time of `cargo check`.
     Derive,
+    /// An embedded broker on a folder, for `iggy` to kill.
+    #[command(hide = true)]
+    Broker { folder: PathBuf },
 }
 
 #[tokio::main]
@@ -43,6 +51,8 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().figures {
         Figures::Relay(options) => relay::run(options).await,
         Figures::Consume(options) => consume::run(options).await,
+        Figures::Iggy(options) => iggy::run(options).await,
+        Figures::Broker { folder } => iggy::start::serve(&folder).await,
         Figures::Derive => derive::run().map_err(|error| anyhow::anyhow!("{error}")),
     }
 }

@@ -1,5 +1,7 @@
 //! Interleaved pairs: ours and the floor in turn, so that a machine whose speed drifts does not move their ratio.
 
+use std::time::Duration;
+
 /// What was measured, pair by pair.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pairs {
@@ -49,6 +51,12 @@ impl Pairs {
             high: ratios.iter().rev().nth(rank).copied().unwrap_or(f64::NAN),
         }
     }
+}
+
+/// A percentile of latencies in ascending order, in milliseconds.
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(place).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {

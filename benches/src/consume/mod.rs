@@ -19,7 +19,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use self::topic::Topic;
 use crate::{
     database::{Place, Server},
-    figure::Figure,
+    figure::{Figure, is_named},
     pairs::Pairs,
 };
 
@@ -97,7 +97,7 @@ impl Work {
 /// Measures and prints.
 pub(crate) async fn run(options: Options) -> Result<()> {
     if !options.json {
-        println!("{}", Figure::header());
+        println!("{}", Figure::header("database", "ours", "hand-written"));
     }
     for work in Work::ALL.into_iter().filter(|work| is_named(work.name(), &options.only)) {
         for server in [Server::Sqlite, Server::Postgres { synchronous: true }, Server::MariaDb] {
@@ -108,20 +108,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             {
                 continue;
             }
-            let figure = measure(server, work, &options).await?;
-            if options.json {
-                println!("{}", serde_json::to_string(&figure)?);
-            } else {
-                println!("{figure}");
-            }
+            measure(server, work, &options).await?.print(options.json);
         }
     }
     Ok(())
-}
-
-fn is_named(name: &str, only: &[String]) -> bool {
-    let name = name.to_lowercase();
-    only.is_empty() || only.iter().any(|only| name.contains(&only.to_lowercase()))
 }
 
 async fn measure(server: Server, work: Work, options: &Options) -> Result<Figure> {

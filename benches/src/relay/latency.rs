@@ -13,7 +13,7 @@ use super::{Floor, Options, backlog::ByHand, ours};
 use crate::{
     database::{Place, Server},
     figure::Figure,
-    pairs::Pairs,
+    pairs::{Pairs, percentile},
     sample::Sample,
     sink::Sink,
 };
@@ -49,11 +49,6 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
         options.print(&figure);
     }
     Ok(())
-}
-
-pub(super) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(place).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
 }
 
 async fn ours(place: &Place, seconds: u64) -> Result<(Vec<Duration>, u64)> {

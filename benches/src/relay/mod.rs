@@ -12,7 +12,10 @@ mod publish;
 use anyhow::Result;
 
 use self::floor::{Floor, MariaDbFloor, PostgresFloor, SqliteFloor};
-use crate::{database::Server, figure::Figure};
+use crate::{
+    database::Server,
+    figure::{Figure, is_named},
+};
 
 /// What is printed, and how thoroughly.
 #[derive(Debug, clap::Args)]
@@ -41,29 +44,23 @@ impl Options {
     }
 
     fn wants(&self, cell: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| cell.contains(only.as_str()))
+        is_named(cell, &self.only)
     }
 
     fn wants_database(&self, server: Server) -> bool {
-        let name = server.name().to_lowercase();
-        let named = |wanted: &String| name.contains(&wanted.to_lowercase());
-        self.database.is_empty() || self.database.iter().any(named)
+        is_named(server.name(), &self.database)
     }
 
     /// Prints a figure as soon as it is there.
     fn print(&self, figure: &Figure) {
-        if self.json {
-            println!("{}", serde_json::to_string(figure).unwrap_or_default());
-        } else {
-            println!("{figure}");
-        }
+        figure.print(self.json);
     }
 }
 
 /// Measures and prints.
 pub(crate) async fn run(options: Options) -> Result<()> {
     if !options.json {
-        println!("{}", Figure::header());
+        println!("{}", Figure::header("database", "ours", "hand-written"));
     }
     let servers = [
         Server::Postgres { synchronous: true },

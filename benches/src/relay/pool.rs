@@ -10,11 +10,11 @@ use rustok_events::{
 use sea_orm::ConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, latency::percentile, ours};
+use super::{Options, ours};
 use crate::{
     database::{Place, Server},
     figure::Figure,
-    pairs::Pairs,
+    pairs::{Pairs, percentile},
     sample::Sample,
     sink::Sink,
 };

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use crate::{client::*, disk::start};
 
 const BATCHES: u64 = 20;
+/// What the journal ends each write with.
+const MARK: &[u8] = b"FJL\x03";
 
 /// A folder with twenty sends of ten messages, and the bytes of its journal up to the last mark.
 async fn written() -> (TempDir, PathBuf, Vec<u8>) {
@@ -26,7 +28,7 @@ async fn written() -> (TempDir, PathBuf, Vec<u8>) {
     broker.shutdown().await;
     let journal = journal(folder.path());
     let bytes = fs::read(&journal).unwrap();
-    let end = bytes.windows(4).rposition(|window| window == b"FJL\x03").unwrap() + 4;
+    let end = bytes.windows(4).rposition(|window| window == MARK).unwrap() + 4;
     (folder, journal, bytes[..end].to_vec())
 }
 
@@ -94,4 +96,21 @@ async fn damage_before_the_tail_is_refused_and_not_skipped() {
     let error = refused.expect_err("the data is damaged");
     assert!(matches!(error, BrokerError::Storage { .. }), "{error}");
     assert!(error.to_string().contains(&*folder.path().to_string_lossy()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_mark_before_the_tail_is_refused_too() {
+    let (folder, journal, bytes) = written().await;
+    // The end of a write in the middle: what follows is no torn write, for there are whole ones behind it.
+    let ends: Vec<usize> =
+        (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(MARK)).collect();
+    let mut damaged = bytes.clone();
+    damaged[ends[ends.len() / 2]] ^= 0xFF;
+    fs::write(&journal, &damaged).unwrap();
+    let refused = EmbeddedBroker::start(BrokerConfig::at(folder.path())).await;
+    let error = refused.expect_err("the data is damaged");
+    assert!(matches!(error, BrokerError::Storage { .. }), "{error}");
+    assert_eq!(fs::read(&journal).unwrap(), damaged, "and nothing is cut");
+    fs::write(&journal, &bytes).unwrap();
+    assert_eq!(surviving(folder.path()).await, BATCHES * 10);
 }

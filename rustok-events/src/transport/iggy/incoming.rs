@@ -2,14 +2,8 @@
 
 use iggy::prelude::IggyMessage;
 
-use crate::{
-    envelope::{WireHeaders, header_name},
-    transport::IncomingMessage,
-};
-
-/// The kinds of names and values that are read without the SDK's help: bytes and text.
-const RAW: u8 = 1;
-const TEXT: u8 = 2;
+use super::headers::plain;
+use crate::{envelope::WireHeaders, transport::IncomingMessage};
 
 /// Reads a message. Headers that cannot be read are left out: the message is then no event, and is kept as such.
 pub(super) fn read(partition: u32, message: IggyMessage) -> IncomingMessage {
@@ -30,32 +24,6 @@ fn of_any_kind(partition: u32, message: &IggyMessage) -> WireHeaders {
             WireHeaders::new()
         }
     }
-}
-
-/// Headers whose names are text and whose values are text or bytes, as this crate writes them: read straight off the
-/// wire, which takes half of what building the SDK's map and ours from it does. `None` for anything else.
-fn plain(mut raw: &[u8]) -> Option<WireHeaders> {
-    let mut headers = WireHeaders::with_capacity(16, raw.len());
-    while !raw.is_empty() {
-        let (TEXT, name) = field(&mut raw)? else { return None };
-        let (kind @ (RAW | TEXT), value) = field(&mut raw)? else { return None };
-        let name = std::str::from_utf8(name).ok()?;
-        if kind == TEXT {
-            std::str::from_utf8(value).ok()?;
-        }
-        headers.insert(header_name(name), value);
-    }
-    Some(headers)
-}
-
-/// `kind: u8, length: u32, bytes`, as the wire has names and values alike. Neither is ever empty.
-fn field<'r>(raw: &mut &'r [u8]) -> Option<(u8, &'r [u8])> {
-    let (kind, rest) = raw.split_first()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let (bytes, rest) = rest.split_at_checked(length)?;
-    *raw = rest;
-    (1..=255).contains(&length).then_some((*kind, bytes))
 }
 
 /// The headers that a message has whose encoded headers are these bytes: for the fuzzer.

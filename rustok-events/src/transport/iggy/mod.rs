@@ -20,6 +20,7 @@ pub mod embedded;
 mod env;
 mod errors;
 mod group;
+mod headers;
 mod health;
 pub(crate) mod incoming;
 mod link;

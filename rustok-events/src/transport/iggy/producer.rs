@@ -3,24 +3,22 @@
 //! Direct, because a producer in the background says `Ok` to what it only holds in memory.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use iggy::prelude::{
-    DirectConfig, HeaderKey, HeaderValue, IggyError, IggyMessage, IggyProducer, Partitioning,
+    DirectConfig, IggyError, IggyMessage, IggyProducer, MAX_USER_HEADERS_SIZE, Partitioning,
 };
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     client::{Connection, Endpoint},
-    errors,
+    errors, headers,
     link::Link,
 };
 use crate::{
     EventId,
-    envelope::WireHeaders,
     transport::{OutgoingMessage, TopicName, TransportError},
 };
 
@@ -107,29 +105,17 @@ impl Publishers {
 fn prepare(message: OutgoingMessage) -> Result<(EventId, IggyMessage), TransportError> {
     let id = message.id;
     let refused = |source| TransportError::Refused { id, source };
-    let headers = headers(&message.headers).map_err(refused)?;
-    let built = IggyMessage::builder()
-        .id(id.as_uuid().as_u128())
-        .payload(message.payload)
-        .user_headers(headers)
-        .build();
-    built.map(|message| (id, message)).map_err(|error| refused(error.into()))
-}
-
-fn headers(headers: &WireHeaders) -> Result<BTreeMap<HeaderKey, HeaderValue>, crate::BoxError> {
-    headers
-        .iter()
-        .map(|(name, value)| {
-            let wrong = |what| format!("header `{name}`: {what} must have 1 to 255 bytes");
-            let key = HeaderKey::try_from(name).map_err(|_| wrong("its name"))?;
-            // Text where it is text, so that clients in other languages read it without knowing this crate.
-            let value = match std::str::from_utf8(value) {
-                Ok(text) => HeaderValue::try_from(text),
-                Err(_) => HeaderValue::try_from(value),
-            };
-            Ok((key, value.map_err(|_| wrong("its value"))?))
-        })
-        .collect()
+    let headers = headers::encode(&message.headers).map_err(refused)?;
+    let length =
+        u32::try_from(headers.len()).ok().filter(|length| *length <= MAX_USER_HEADERS_SIZE);
+    let length = length.ok_or_else(|| refused(IggyError::TooBigUserHeaders.into()))?;
+    let built = IggyMessage::builder().id(id.as_uuid().as_u128()).payload(message.payload).build();
+    let mut built = built.map_err(|error| refused(error.into()))?;
+    if length > 0 {
+        built.header.user_headers_length = length;
+        built.user_headers = Some(headers);
+    }
+    Ok((id, built))
 }
 
 fn size(message: &IggyMessage) -> usize {

@@ -125,12 +125,15 @@ impl Member {
     ) -> Vec<IncomingMessage> {
         let cursor = &mut self.cursors[partition];
         let from = cursor.next().unwrap_or(0);
-        let messages: Vec<_> = polled
-            .messages
-            .into_iter()
-            .filter(|message| message.header.offset >= from)
-            .map(|message| incoming::read(number(partition), message))
-            .collect();
+        // At once as long as it becomes: a filter does not say, and the vector would grow step by step.
+        let mut messages = Vec::with_capacity(polled.messages.len());
+        messages.extend(
+            polled
+                .messages
+                .into_iter()
+                .filter(|message| message.header.offset >= from)
+                .map(|message| incoming::read(number(partition), message)),
+        );
         match messages.last() {
             Some(last) => cursor.read(last.offset, messages.len() as u64, news),
             None => cursor.found_nothing(news, Instant::now()),

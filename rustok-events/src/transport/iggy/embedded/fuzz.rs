@@ -13,12 +13,13 @@ use iggy_binary_protocol::{
     },
 };
 
+pub use super::store::journal::JournalRow;
 use super::{
     BrokerConfig, BrokerError,
     broker::{Broker, restore},
     commands, connection,
     partition::Found,
-    store::{Loaded, add_record},
+    store::{Loaded, add_record, journal},
 };
 use crate::BoxError;
 
@@ -70,10 +71,29 @@ impl FuzzedBroker {
         Ok(())
     }
 
+    /// Frees its folder. Blocks.
+    pub fn close(self) {
+        self.0.close();
+    }
+
     /// Serves a connection that sends these bytes and ends; gives what it was answered.
     pub async fn converse(&self, logged_in: bool, bytes: &[u8]) -> Vec<u8> {
         connection::converse(&self.0, logged_in, bytes).await
     }
+}
+
+/// Where the sound writes end that a journal begins with, and whether anything but room follows.
+///
+/// # Errors
+/// None: the bytes are in memory.
+pub fn examine_journal(journal: &[u8]) -> std::io::Result<(u64, bool)> {
+    let found = journal::examine(std::io::Cursor::new(journal))?;
+    Ok((found.end, found.flaw.is_some()))
+}
+
+/// A sound write of a journal, with its number and its rows.
+pub fn journal_write(number: u64, rows: &[JournalRow<'_>]) -> Vec<u8> {
+    journal::encode(number, rows)
 }
 
 /// A row as it lies on the disk: its key, and what it holds.

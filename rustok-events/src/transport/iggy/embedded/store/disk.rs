@@ -1,9 +1,7 @@
 //! The store on disk: four keyspaces of one fjall database, and the lock on its folder.
 //!
-//! fjall's journal carries a checksum over each write. At the start it is read up to the first write that is not
-//! all there, and cut: what came later is gone, what came earlier is whole. A write that is all there by its marks but
-//! fails its checksum makes fjall refuse to open; see [`tail`](super::tail) for which of those are cut too. With
-//! [`SyncPolicy::Always`] nothing that was acknowledged can be in a torn tail.
+//! fjall's journal carries a checksum over each write. At the start a torn end is cut from it, and damage further back
+//! refused: see [`tail`](super::tail). With [`SyncPolicy::Always`] nothing that was acknowledged can be in a torn tail.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -64,11 +62,11 @@ impl Disk {
         let io = |source| BrokerError::DataDir { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
         let lock = lock(path)?;
-        let fjall = |source: fjall::Error| BrokerError::Storage {
-            path: path.to_owned(),
-            source: source.into(),
-        };
-        let database = open(&path.join("data"), sync).map_err(fjall)?;
+        let storage = |source| BrokerError::Storage { path: path.to_owned(), source };
+        let fjall = |source: fjall::Error| storage(source.into());
+        let data = path.join("data");
+        tail::mend(&data, sync).map_err(storage)?;
+        let database = open(&data).map_err(fjall)?;
         let rows = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE / 4);
         let records = || {
             let blobs = KvSeparationOptions::default().compression(CompressionType::None);
@@ -242,28 +240,14 @@ fn unreadable(error: &fjall::Error) -> IggyError {
     IggyError::CannotReadFile
 }
 
-/// Opens the database, without a damaged tail if it has one.
-fn open(path: &Path, sync: SyncPolicy) -> fjall::Result<Database> {
-    let attempt = || {
-        Database::builder(path)
-            .cache_size(CACHE)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(JOURNAL)
-            .worker_threads(1)
-            .open()
-    };
-    let mut cuts = tail::cuts(sync);
-    loop {
-        match attempt() {
-            Err(fjall::Error::JournalRecovery(error)) if cuts > 0 => {
-                cuts -= 1;
-                if !tail::cut(path, &error.to_string())? {
-                    return Err(fjall::Error::JournalRecovery(error));
-                }
-            }
-            opened => return opened,
-        }
-    }
+/// Opens the database.
+fn open(path: &Path) -> fjall::Result<Database> {
+    Database::builder(path)
+        .cache_size(CACHE)
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNAL)
+        .worker_threads(1)
+        .open()
 }
 
 fn lock(path: &Path) -> Result<File, BrokerError> {

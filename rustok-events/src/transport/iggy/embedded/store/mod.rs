@@ -8,6 +8,7 @@
 //! journal, so an offset can never be on the disk ahead of the messages it counts.
 
 mod disk;
+pub(super) mod journal;
 mod keys;
 mod rows;
 mod tail;
