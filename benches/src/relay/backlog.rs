@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use rustok_events::TransactionalEventBus;
+use rustok_events::{EventTransport, TransactionalEventBus};
 use sea_orm::{ConnectionTrait, IsolationLevel, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
     }
     if options.wants("held snapshot") && matches!(server, Server::Postgres { .. }) {
         let place = Place::create(server).await?;
-        let figure = held_snapshot::<F>(&place, options).await;
+        let figure = held_snapshot(&place, options).await;
         place.remove().await?;
         options.print(&figure?);
     }
@@ -46,7 +46,16 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
         && matches!(server, Server::Postgres { .. })
     {
         let place = Place::create(server).await?;
-        let figure = huge::<F>(&place).await;
+        let figure = huge(&place).await;
+        place.remove().await?;
+        options.print(&figure?);
+    }
+    if options.full
+        && options.wants("5 million retained")
+        && matches!(server, Server::Postgres { .. })
+    {
+        let place = Place::create(server).await?;
+        let figure = retained(&place).await;
         place.remove().await?;
         options.print(&figure?);
     }
@@ -54,7 +63,7 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
 }
 
 /// Fills both logs with the same events.
-async fn filled<F: Floor>(place: &Place, events: u64) -> Result<F> {
+pub(super) async fn filled<F: Floor>(place: &Place, events: u64) -> Result<F> {
     let floor = F::connect(place).await?;
     append(place, 0, events).await?;
     append_by_hand(&floor, 0, events).await?;
@@ -102,7 +111,7 @@ async fn drains<F: Floor>(
     for pair in 0..=options.pairs() {
         let ours_first = pair % 2 == 0;
         let before = if ours_first { 0.0 } else { drain_by_hand(floor, relays, events).await? };
-        let (ours, sink) = drain(place, relays, events).await?;
+        let (ours, sink) = drain_to_nowhere(place, relays, events).await?;
         let hand = if ours_first { drain_by_hand(floor, relays, events).await? } else { before };
         inversions += sink.inversions();
         duplicates += sink.duplicates();
@@ -117,15 +126,26 @@ async fn drains<F: Floor>(
 }
 
 /// Relays everything again, by relays that already share the parts, and returns how many a second.
-async fn drain(place: &Place, relays: usize, events: u64) -> Result<(f64, Sink)> {
-    let sink = Sink::new(events);
-    let running = ours::Relays::start(place, relays, &sink).await?;
+/// `sink` counts what `transport` takes.
+pub(super) async fn drain(
+    place: &Place,
+    relays: usize,
+    events: u64,
+    sink: &Sink,
+    transport: &(impl EventTransport + Clone),
+) -> Result<f64> {
+    let running = ours::Relays::start(place, relays, transport).await?;
     ours::rewind(place, &TransactionalEventBus::new()).await?;
     let began = Instant::now();
     sink.until(events).await;
     let rate = events as f64 / began.elapsed().as_secs_f64();
     running.stop().await?;
-    Ok((rate, sink))
+    Ok(rate)
+}
+
+async fn drain_to_nowhere(place: &Place, relays: usize, events: u64) -> Result<(f64, Sink)> {
+    let sink = Sink::new(events);
+    Ok((drain(place, relays, events, &sink, &sink).await?, sink))
 }
 
 async fn drain_by_hand<F: Floor>(floor: &F, relays: usize, events: u64) -> Result<f64> {
@@ -165,58 +185,43 @@ impl ByHand {
     }
 }
 
-/// Four steps of the same work while an idle transaction holds a snapshot open: the last to the first, ours and the
-/// hand-written one's.
-async fn held_snapshot<F: Floor>(place: &Place, options: &Options) -> Result<Figure> {
+/// Four steps of the same work while an idle transaction holds a snapshot open: the last to the first.
+async fn held_snapshot(place: &Place, options: &Options) -> Result<Figure> {
     const STEP: u64 = 50_000;
-    let floor = F::connect(place).await?;
     let mut pairs = Pairs::default();
     let mut from = 0;
     for _ in 0..options.pairs().min(5) {
         let holder = place.connect(1).await?;
         let held = holder.begin_with_config(Some(IsolationLevel::RepeatableRead), None).await?;
         held.execute_unprepared("SELECT COUNT(*) FROM orders").await?;
-        let (mut ours, mut hand) = (Vec::new(), Vec::new());
+        let mut steps = Vec::new();
         for _ in 0..4 {
             append(place, from, STEP).await?;
-            append_by_hand(&floor, from, STEP).await?;
-            let sink = Sink::new(from + STEP);
-            let began = Instant::now();
-            let running = ours::Relays::start(place, 1, &sink).await?;
-            sink.until(STEP).await;
-            ours.push(STEP as f64 / began.elapsed().as_secs_f64());
-            running.stop().await?;
-            let sink = Sink::new(from + STEP);
-            let began = Instant::now();
-            let running = ByHand::start(&floor, 1, &sink);
-            sink.until(STEP).await;
-            hand.push(STEP as f64 / began.elapsed().as_secs_f64());
-            running.stop().await?;
+            steps.push(catch_up(place, from + STEP, STEP).await?);
             from += STEP;
         }
         held.rollback().await?;
         holder.close().await?;
-        pairs.push(ours[3], ours[0]);
+        pairs.push(steps[3], steps[0]);
         place.settle().await?;
-        let _ = hand;
     }
     Ok(Figure::new(place.server.name(), "held snapshot, step 4 to step 1", "events/s", &pairs)
         .target(0.9))
 }
 
 /// A backlog of five million against one of 200,000.
-async fn huge<F: Floor>(place: &Place) -> Result<Figure> {
+async fn huge(place: &Place) -> Result<Figure> {
     const SMALL: u64 = 200_000;
     const HUGE: u64 = 5_000_000;
     let mut pairs = Pairs::default();
     append(place, 0, SMALL).await?;
     place.settle().await?;
     ours::drain(place, HUGE).await?;
-    let (small, _) = drain(place, 1, SMALL).await?;
+    let (small, _) = drain_to_nowhere(place, 1, SMALL).await?;
     append(place, SMALL, HUGE - SMALL).await?;
     place.settle().await?;
     ours::drain(place, HUGE).await?;
-    let (huge, sink) = drain(place, 1, HUGE).await?;
+    let (huge, sink) = drain_to_nowhere(place, 1, HUGE).await?;
     pairs.push(huge, small);
     Ok(Figure::new(
         place.server.name(),
@@ -226,4 +231,36 @@ async fn huge<F: Floor>(place: &Place) -> Result<Figure> {
     )
     .target(0.7)
     .requires(sink.inversions() == 0))
+}
+
+/// 200,000 new events behind five million that are kept for replay, to the same behind 200,000.
+async fn retained(place: &Place) -> Result<Figure> {
+    const NEW: u64 = 200_000;
+    const KEPT: u64 = 5_000_000;
+    let mut rates = Vec::new();
+    let mut there = 0;
+    for kept in [NEW, KEPT] {
+        append(place, there, kept - there).await?;
+        place.settle().await?;
+        ours::drain(place, kept).await?;
+        append(place, kept, NEW).await?;
+        place.settle().await?;
+        there = kept + NEW;
+        rates.push(catch_up(place, there, NEW).await?);
+    }
+    let mut pairs = Pairs::default();
+    pairs.push(rates[1], rates[0]);
+    let name = "5 million retained to 200,000 retained";
+    Ok(Figure::new(place.server.name(), name, "events/s", &pairs).target(0.9))
+}
+
+/// Relays the newest `events` of those below `end`, and returns how many a second.
+async fn catch_up(place: &Place, end: u64, events: u64) -> Result<f64> {
+    let sink = Sink::new(end);
+    let began = Instant::now();
+    let running = ours::Relays::start(place, 1, &sink).await?;
+    sink.until(events).await;
+    let rate = events as f64 / began.elapsed().as_secs_f64();
+    running.stop().await?;
+    Ok(rate)
 }

@@ -3,6 +3,7 @@
 mod backlog;
 mod clients;
 mod floor;
+mod iggy;
 mod latency;
 mod ours;
 mod pool;
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     /// Three short pairs a figure: to see that it runs.
     #[arg(long)]
     quick: bool,
-    /// Also what takes minutes: a backlog of five million events.
+    /// Also what takes minutes: five million events that wait, and five million that are kept.
     #[arg(long)]
     full: bool,
     /// Only the cells whose name contains this.
@@ -83,6 +84,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 async fn cells<F: Floor>(server: Server, options: &Options) -> Result<()> {
     publish::measure::<F>(server, options).await?;
     backlog::measure::<F>(server, options).await?;
+    iggy::measure::<F>(server, options).await?;
     producers::measure::<F>(server, options).await?;
     latency::measure::<F>(server, options).await?;
     pool::measure(server, options).await
