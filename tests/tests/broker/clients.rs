@@ -132,6 +132,9 @@ async fn the_command_line_tool_manages_what_there_is() {
     cli.names("client list", &["TCP"]).await;
     cli.names("stats", &["Stream"]).await;
     cli.names("user list", &["iggy"]).await;
+    cli.run("pat create nightly 1day").await;
+    cli.names("pat list", &["nightly"]).await;
+    cli.run("pat delete nightly").await;
     cli.run("stream create shop").await;
     cli.run("topic create shop orders 2 none 1day").await;
     cli.run("message send --partition-id 1 shop orders one").await;

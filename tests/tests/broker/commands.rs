@@ -114,6 +114,8 @@ async fn groups_are_made_joined_left_and_removed() {
     store(&client, 0, 1).await.unwrap();
     let ahead = store(&client, 0, 5).await;
     assert!(matches!(ahead, Err(IggyError::InvalidOffset(_))), "{ahead:?}");
+    let empty = store(&client, 1, 0).await;
+    assert!(matches!(empty, Err(IggyError::InvalidOffset(_))), "nothing is there: {empty:?}");
     other.join_consumer_group(&stream, &topic, &group).await.unwrap();
     assert_eq!(shares().await, [2, 1]);
     let taken = store(&client, 2, 0).await;
@@ -157,8 +159,7 @@ async fn the_broker_tells_of_itself() {
     assert!(client.get_user(&id("nobody")).await.unwrap().is_none());
     assert_eq!(client.get_users().await.unwrap().len(), 1);
     assert!(client.get_personal_access_tokens().await.unwrap().is_empty());
-    let refused =
-        client.create_personal_access_token("token", PersonalAccessTokenExpiry::NeverExpire);
+    let refused = client.create_user("somebody", "secret", UserStatus::Active, None);
     assert!(matches!(refused.await, Err(IggyError::FeatureUnavailable)));
 }
 

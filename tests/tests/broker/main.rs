@@ -12,3 +12,4 @@ mod retention;
 mod sdk;
 mod tail;
 mod throughput;
+mod tokens;

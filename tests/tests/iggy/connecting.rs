@@ -24,10 +24,7 @@ pub(crate) async fn a_wrong_password_is_named_and_not_shown(broker: Broker) {
     }
 }
 
-/// The embedded broker has no access tokens.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_personal_access_token_lets_in() {
-    let Some(broker) = Broker::server().await else { return };
+pub(crate) async fn a_personal_access_token_lets_in(broker: Broker) {
     let client = broker.plain_client().await;
     let name = broker.stream.replace("rustok-", "");
     let expiry = PersonalAccessTokenExpiry::NeverExpire;
@@ -39,5 +36,4 @@ async fn a_personal_access_token_lets_in() {
     provision(&transport, &broker.topic("orders"), 1).await;
     client.delete_personal_access_token(&name).await.unwrap();
     client.shutdown().await.unwrap();
-    broker.clean_up().await;
 }

@@ -64,7 +64,8 @@ cases! {
         a_publish_wakes_a_consumer_of_the_same_process,
         messages_of_another_client_are_seen_soon;
     connecting:
-        a_wrong_password_is_named_and_not_shown;
+        a_wrong_password_is_named_and_not_shown,
+        a_personal_access_token_lets_in;
     stream:
         a_group_receives_envelopes_and_acknowledges_each,
         a_subscription_reads_every_topic_it_knows;

@@ -1,17 +1,21 @@
 //! Streams and topics, made where they are missing and compared where they are there.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use iggy::prelude::{
     CompressionAlgorithm, Identifier, IggyByteSize, IggyDuration, IggyError, IggyExpiry,
     MaxTopicSize, StreamClient as _, TopicClient as _, TopicDetails,
 };
+use tokio::time::Instant;
 
 use super::{
     client::Connection,
     config::{Retention, Topology},
 };
 use crate::transport::{TopicName, TopicSpec, TransportError};
+
+/// How long a topic may be without the partitions it is made with.
+const MAKING: Duration = Duration::from_secs(1);
 
 /// The SDK's name of a thing. A name that cannot be one is a configuration error.
 pub(super) fn identifier(name: &str) -> Result<Identifier, TransportError> {
@@ -37,6 +41,7 @@ pub(super) async fn topic(
         let made = details(connection, name).await?;
         made.ok_or_else(|| TransportError::NotFound(name.to_string()))?
     };
+    let found = whole(connection, name, found).await?;
     match spec.partitions {
         Some(declared) if declared != found.partitions_count => {
             Err(TransportError::PartitionMismatch {
@@ -47,6 +52,22 @@ pub(super) async fn topic(
         }
         _ => Ok(found.partitions_count),
     }
+}
+
+/// Looks again at a topic that has no partitions: somebody else may be making it, and server 0.7.0 shows it before they
+/// are there. One that has none after [`MAKING`] has none.
+async fn whole(
+    connection: &Connection,
+    name: &TopicName,
+    mut found: TopicDetails,
+) -> Result<TopicDetails, TransportError> {
+    let deadline = Instant::now() + MAKING;
+    while found.partitions_count == 0 && Instant::now() < deadline {
+        tokio::time::sleep(MAKING / 100).await;
+        let again = details(connection, name).await?;
+        found = again.ok_or_else(|| TransportError::NotFound(name.to_string()))?;
+    }
+    Ok(found)
 }
 
 /// What the broker says of a topic.

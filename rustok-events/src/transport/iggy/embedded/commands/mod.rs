@@ -5,6 +5,7 @@ mod messages;
 mod offsets;
 mod streams;
 mod system;
+mod tokens;
 mod topics;
 
 use std::sync::Arc;
@@ -27,9 +28,8 @@ pub(super) async fn execute(
     match command {
         code::PING_CODE => return Ok(Reply::Empty),
         code::LOGIN_USER_CODE => return system::log_in(broker, session, &decode(&body)?),
-        // There are none to log in with.
         code::LOGIN_WITH_PERSONAL_ACCESS_TOKEN_CODE => {
-            return Err(IggyError::InvalidPersonalAccessToken);
+            return tokens::log_in(broker, session, &decode(&body)?);
         }
         _ if !session.logged_in => return Err(IggyError::Unauthenticated),
         _ => {}
@@ -74,7 +74,9 @@ pub(super) async fn execute(
         code::GET_CLIENTS_CODE => Ok(system::clients(broker)),
         code::GET_USER_CODE => system::user(broker, &decode(&body)?),
         code::GET_USERS_CODE => system::users(broker),
-        code::GET_PERSONAL_ACCESS_TOKENS_CODE => Ok(Reply::Empty),
+        code::GET_PERSONAL_ACCESS_TOKENS_CODE => tokens::list(broker),
+        code::CREATE_PERSONAL_ACCESS_TOKEN_CODE => tokens::create(broker, &decode(&body)?).await,
+        code::DELETE_PERSONAL_ACCESS_TOKEN_CODE => tokens::delete(broker, &decode(&body)?).await,
         code::LOGOUT_USER_CODE => {
             broker.log_out(session);
             Ok(Reply::Empty)

@@ -22,11 +22,10 @@ use crate::transport::iggy::embedded::{
     broker::Broker,
     frame::Reply,
     session::{Client, Session, now},
+    tokens::USER,
     topology::wire_name,
 };
 
-/// The one user's number.
-const USER: u32 = 0;
 const ACTIVE: u8 = 1;
 const TCP: u8 = 1;
 const LEADER: u8 = 0;

@@ -158,7 +158,9 @@ fn row(journal: &mut impl BufRead, checksum: &mut XxHash3_64) -> Result<u64, Sto
     let key = u16::from_le_bytes(take(&mut rest)?);
     let value = u32::from_le_bytes(take(&mut rest)?);
     let stored = u32::from_le_bytes(take(&mut rest)?);
-    if mark != ROW || !KINDS.contains(&kind) || packing != UNPACKED || value != stored {
+    // The engine bears no empty key, and the broker writes none.
+    let known = KINDS.contains(&kind) && packing == UNPACKED && key > 0;
+    if mark != ROW || !known || value != stored {
         return Err(TORN);
     }
     checksum.write(&head);
@@ -260,6 +262,12 @@ mod tests {
             let (end, flaw) = (first.len() as u64, Some(Flaw::Order));
             assert_eq!(found(&bytes), Examined { end, flaw, behind: 0 });
         }
+    }
+
+    #[test]
+    fn a_row_that_the_engine_does_not_bear_is_a_flaw() {
+        let bytes = encode(1, &[(4, b"", Some(b"value"))]);
+        assert_eq!(found(&bytes), Examined { end: 0, flaw: Some(Flaw::Torn), behind: 0 });
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(in super::super) fn group_key(topic: u64, id: u32) -> Vec<u8> {
     [b"g".as_slice(), &topic.to_be_bytes(), &id.to_be_bytes()].concat()
 }
 
+pub(in super::super) fn token_key(name: &str) -> Vec<u8> {
+    [b"p".as_slice(), name.as_bytes()].concat()
+}
+
 /// What the rows of a topic's messages, bounds and offsets begin with.
 pub(in super::super) fn topic_prefix(topic: u64) -> Vec<u8> {
     topic.to_be_bytes().to_vec()

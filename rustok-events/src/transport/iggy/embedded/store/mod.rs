@@ -22,7 +22,9 @@ use iggy::prelude::IggyError;
 
 pub(super) use self::{
     disk::Disk,
-    keys::{group_key, offset_key, partition_prefix, stream_key, topic_key, topic_prefix},
+    keys::{
+        group_key, offset_key, partition_prefix, stream_key, token_key, topic_key, topic_prefix,
+    },
     rows::{Loaded, add_record},
     work::{Trim, Work},
 };
