@@ -9,6 +9,7 @@
 //! └───────────────────────────┘    └───────────┘
 //! ```
 
+mod outbox;
 mod roster;
 mod visit;
 
@@ -18,7 +19,7 @@ use sea_orm::ConnectOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::roster::PooledOutbox;
+pub use self::outbox::PooledOutbox;
 use self::roster::Roster;
 use super::RelayConfig;
 use crate::{outbox::wake, transport::EventTransport};

@@ -1,32 +1,18 @@
 //! Which outboxes there are, when each is due, and whose connections are open.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use sea_orm::{ConnectOptions, DatabaseConnection};
 use tokio::sync::Notify;
 
-use super::RelayPoolConfig;
-use crate::{backoff::Backoff, relay::RelayError, transport::TransportError};
-
-/// For so long after its last events an outbox is visited after each commit in this process.
-const BUSY: Duration = Duration::from_mins(1);
-
-/// An outbox of a pool, as of its last visit.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PooledOutbox {
-    /// Its name.
-    pub name: String,
-    /// How long ago its last visit ended; `None` if there was none.
-    pub visited: Option<Duration>,
-    /// The code of what was wrong at the last visit, as of [`RelayError::code`]; `None` if nothing was.
-    pub trouble: Option<&'static str>,
-    /// The same in words.
-    pub error: Option<String>,
-}
+use super::{
+    RelayPoolConfig,
+    outbox::{Found, Outbox, PooledOutbox},
+};
+use crate::{backoff::Backoff, relay::RelayError};
 
 /// The outboxes of a pool.
 pub(super) struct Roster {
@@ -46,35 +32,6 @@ struct State {
     next: u64,
 }
 
-struct Outbox {
-    /// Tells an outbox from another that had its name.
-    number: u64,
-    name: Arc<str>,
-    options: ConnectOptions,
-    due: Instant,
-    is_visited: bool,
-    db: Option<DatabaseConnection>,
-    /// Whether its tables were looked at, and fit.
-    is_checked: bool,
-    visited: Option<Instant>,
-    /// When it was last kept: cleaned up, and asked for what an operator had decided.
-    kept: Option<Instant>,
-    /// When it last had events.
-    busy: Option<Instant>,
-    /// A commit came while it was visited.
-    is_woken: bool,
-    pause: Duration,
-    trouble: Option<Trouble>,
-    backoff: Backoff,
-}
-
-struct Trouble {
-    code: &'static str,
-    text: String,
-    /// Whether it is the outbox's own, and not the broker's.
-    is_own: bool,
-}
-
 /// A visit of an outbox. One that is dropped before its [end](Self::end) leaves the outbox to the next.
 pub(super) struct Visit<'r> {
     roster: &'r Roster,
@@ -88,19 +45,6 @@ pub(super) struct Visit<'r> {
     pub(super) is_checked: bool,
     /// How long ago it was kept.
     pub(super) kept: Option<Duration>,
-}
-
-/// What a visit found.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Found {
-    /// Whether there were events.
-    pub(super) events: bool,
-    /// Whether there may be more.
-    pub(super) more: bool,
-    /// Whether it was kept.
-    pub(super) kept: bool,
-    /// How long until a delayed event is due.
-    pub(super) delayed: Option<Duration>,
 }
 
 impl Visit<'_> {
@@ -145,22 +89,7 @@ impl Roster {
         let known = state.remove(&name);
         let number = state.next;
         state.next += 1;
-        state.outboxes.push(Outbox {
-            number,
-            name: name.into(),
-            options,
-            due: Instant::now(),
-            is_visited: false,
-            db: None,
-            is_checked: false,
-            visited: None,
-            kept: None,
-            busy: None,
-            is_woken: false,
-            pause: self.min_pause,
-            trouble: None,
-            backoff: self.backoff.clone(),
-        });
+        state.outboxes.push(Outbox::new(number, name, options, self.min_pause, &self.backoff));
         drop(state);
         self.changed.notify_waiters();
         !known
@@ -174,16 +103,7 @@ impl Roster {
 
     pub(super) fn status(&self) -> Vec<PooledOutbox> {
         let state = self.lock();
-        let mut status: Vec<PooledOutbox> = state
-            .outboxes
-            .iter()
-            .map(|outbox| PooledOutbox {
-                name: outbox.name.to_string(),
-                visited: outbox.visited.map(|at| at.elapsed()),
-                trouble: outbox.trouble.as_ref().map(|trouble| trouble.code),
-                error: outbox.trouble.as_ref().map(|trouble| trouble.text.clone()),
-            })
-            .collect();
+        let mut status: Vec<PooledOutbox> = state.outboxes.iter().map(Outbox::status).collect();
         drop(state);
         status.sort_by(|a, b| a.name.cmp(&b.name));
         status
@@ -194,11 +114,7 @@ impl Roster {
         let now = Instant::now();
         let mut state = self.lock();
         for outbox in &mut state.outboxes {
-            let is_busy = outbox.busy.is_some_and(|at| now - at < BUSY);
-            if outbox.trouble.is_none() && (is_busy || outbox.db.is_some() || outbox.is_visited) {
-                outbox.is_woken = outbox.is_visited;
-                outbox.due = outbox.due.min(now);
-            }
+            outbox.wake(now);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -316,48 +232,6 @@ impl Roster {
         for db in open {
             close(db).await;
         }
-    }
-}
-
-impl Outbox {
-    /// Whether it is what is wrong, and not the broker.
-    fn is_away(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| trouble.is_own)
-    }
-
-    fn note(&mut self, found: Found, min_pause: Duration, max_pause: Duration) {
-        let now = Instant::now();
-        self.is_checked = true;
-        self.trouble = None;
-        self.backoff.reset();
-        if found.kept {
-            self.kept = Some(now);
-        }
-        if found.events {
-            self.busy = Some(now);
-            self.pause = min_pause;
-        } else {
-            self.pause = (self.pause * 2).min(max_pause);
-        }
-        let pause = found.delayed.map_or(self.pause, |due| due.min(self.pause));
-        let at_once = found.more || std::mem::take(&mut self.is_woken);
-        self.due = if at_once { now } else { now + pause };
-    }
-
-    fn note_error(&mut self, error: &RelayError) {
-        let (code, text) = (error.code(), error.to_string());
-        let pause = self.backoff.next();
-        tracing::warn!(outbox = &*self.name, code, %error, retry_in = ?pause, "an outbox cannot be relayed");
-        let is_own = match error {
-            RelayError::Transport(error) => {
-                matches!(error, TransportError::PartitionMismatch { .. })
-            }
-            _ => true,
-        };
-        self.trouble = Some(Trouble { code, text, is_own });
-        self.is_checked = false;
-        self.is_woken = false;
-        self.due = Instant::now() + pause;
     }
 }
 

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner,
-    roster::{Found, Visit, close},
+    outbox::Found,
+    roster::{Visit, close},
 };
 use crate::{
     outbox::{PublishError, store},
