@@ -56,7 +56,11 @@ pub(super) async fn measure(options: &Options) -> Result<()> {
     }
     Figure::new(Kind::ALWAYS.name(), name, "ms", &pairs)
         .requires(slowest <= MOST)
-        .note(format!("slowest {slowest:.0?}; target: at most {MOST:?}"))
+        .note(format!(
+            "slowest {} ms; target: at most {} ms",
+            slowest.as_millis(),
+            MOST.as_millis()
+        ))
         .print(options.json);
     Ok(())
 }

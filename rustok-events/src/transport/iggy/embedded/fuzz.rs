@@ -13,7 +13,6 @@ use iggy_binary_protocol::{
     },
 };
 
-pub use super::store::journal::JournalRow;
 use super::{
     BrokerConfig, BrokerError,
     broker::{Broker, restore},
@@ -90,6 +89,9 @@ pub fn examine_journal(journal: &[u8]) -> std::io::Result<(u64, bool)> {
     let found = journal::examine(std::io::Cursor::new(journal))?;
     Ok((found.end, found.flaw.is_some()))
 }
+
+/// A row as the journal has it: the number of its keyspace, its key, and its value if it is put.
+pub type JournalRow<'a> = (u64, &'a [u8], Option<&'a [u8]>);
 
 /// A sound write of a journal, with its number and its rows.
 pub fn journal_write(number: u64, rows: &[JournalRow<'_>]) -> Vec<u8> {

@@ -29,8 +29,9 @@ use crate::{
     },
 };
 
-/// What the journal may hold: it is what a start has to read.
-const JOURNAL: u64 = 128 * 1024 * 1024;
+/// What the journals that are full may hold before what is in them is brought out of them: a start has to read it. The
+/// engine takes no less.
+const JOURNAL: u64 = 64 * 1024 * 1024;
 const CACHE: u64 = 16 * 1024 * 1024;
 const MEMTABLE: u64 = 16 * 1024 * 1024;
 /// How long a start waits for a broker that is just stopping.

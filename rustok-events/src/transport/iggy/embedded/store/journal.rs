@@ -186,13 +186,13 @@ fn take<const N: usize>(journal: &mut impl BufRead) -> Result<[u8; N], Stop> {
     Ok(bytes)
 }
 
-/// A row as the journal has it: the number of its keyspace, its key, and its value if it is put.
+/// A row to write: the number of its keyspace, its key, and its value if it is put.
 #[cfg(any(test, feature = "testing"))]
-pub type JournalRow<'a> = (u64, &'a [u8], Option<&'a [u8]>);
+type Row<'a> = (u64, &'a [u8], Option<&'a [u8]>);
 
 /// A sound write of rows.
 #[cfg(any(test, feature = "testing"))]
-pub(in super::super) fn encode(number: u64, rows: &[JournalRow<'_>]) -> Vec<u8> {
+pub(in super::super) fn encode(number: u64, rows: &[Row<'_>]) -> Vec<u8> {
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = vec![START];
     bytes.extend(length(rows.len()));
