@@ -67,14 +67,9 @@ fn options(database: &TestDatabase) -> ConnectOptions {
     options.sqlx_logging(false);
     if !database.schema.is_empty() {
         options.set_schema_search_path(&database.schema);
-        let name = NAME;
-        options.map_sqlx_postgres_opts(move |options| options.application_name(name));
     }
     options
 }
-
-/// What the pool's connections are called on PostgreSQL.
-const NAME: &str = "rustok-test-pool";
 
 async fn publish(database: &TestDatabase, place: usize, number: u32) {
     let txn = database.db.begin().await.unwrap();
@@ -151,16 +146,23 @@ async fn everything_arrives_in_order_on_mysql() {
     everything_arrives_in_order(Backend::MySql).await;
 }
 
+/// What the pool's connections are called there.
+const NAME: &str = "no_more_connections_are_open_than_allowed";
+
 /// Counted by the server, while outboxes outnumber connections and all have events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_connections_are_open_than_allowed() {
-    if !Backend::Postgres.is_available("no_more_connections_are_open_than_allowed") {
+    if !Backend::Postgres.is_available(NAME) {
         return;
     }
     let outboxes = Arc::new(Outboxes::create(Backend::Postgres, OUTBOXES).await);
     let transport = MemoryTransport::new();
     let pool = RelayPool::new(transport.clone(), config());
-    outboxes.add_to(&pool);
+    for (place, database) in outboxes.databases.iter().enumerate() {
+        let mut options = options(database);
+        options.map_sqlx_postgres_opts(|options| options.application_name(NAME));
+        pool.add(format!("outbox {place}"), options);
+    }
     let (running, stop) = start(&pool);
     let writing = tokio::spawn({
         let outboxes = Arc::clone(&outboxes);
