@@ -69,7 +69,7 @@ impl Log {
 
     /// Cleans up until the first partition is gone. Any open transaction in the cluster puts it off.
     async fn first_goes(&self) {
-        for _ in 0..200 {
+        for _ in 0..600 {
             if self.clean_up().await.partitions > 0 {
                 break;
             }
