@@ -150,6 +150,10 @@ pub(crate) const fn equal(a: &str, b: &str) -> bool {
 }
 
 /// Stops the compiler with a message made of parts.
+#[expect(
+    clippy::panic,
+    reason = "it is how a constant is refused: there is no run time to return an error at"
+)]
 #[track_caller]
 pub(crate) const fn refuse(parts: &[&str]) -> ! {
     let message = Text::<1024>::of(parts);

@@ -11,6 +11,15 @@
 //!
 //! A crate that only declares events depends on this one with `default-features = false`.
 
+// What goes wrong is an error with a name. Where a panic or a print is right, it says why.
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 pub mod catalog;
 mod check;
 mod descriptor;
