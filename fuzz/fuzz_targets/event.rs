@@ -133,7 +133,7 @@ fn decode(wire: &WireHeaders, payload: &[u8]) -> Result<(), BoxError> {
     let meta = EventMeta::from_wire(wire)?;
     // What was read is what is written, and reads as the same.
     assert_eq!(EventMeta::from_wire(&meta.to_wire())?, meta);
-    let content_type = std::str::from_utf8(&wire[header::CONTENT_TYPE])?;
+    let content_type = std::str::from_utf8(wire.get(header::CONTENT_TYPE).ok_or("no content type")?)?;
     let codec = Codec::from_content_type(content_type).ok_or("no codec")?;
     let payload = EncodedPayload { codec, bytes: Bytes::copy_from_slice(payload) };
     known(Placed::decode_event(meta.name(), meta.version(), &payload))

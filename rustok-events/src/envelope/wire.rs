@@ -66,18 +66,29 @@ impl WireHeaders {
 
     /// Sets the value under a name, in place of one that is there.
     pub fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: impl AsRef<[u8]>) {
-        let (name, start) = (name.into(), self.values.len());
-        self.values.extend_from_slice(value.as_ref());
-        let value = start..self.values.len();
+        let name = name.into();
         // Whoever writes them in the order of their names has nothing to look for.
         if self.entries.last().is_none_or(|last| last.name < name) {
-            self.entries.push(Entry { name, value });
+            self.push(name, value.as_ref());
             return;
         }
-        match self.place(&name) {
+        let (place, value) = (self.place(&name), self.keep(value.as_ref()));
+        match place {
             Ok(place) => self.entries[place].value = value,
             Err(place) => self.entries.insert(place, Entry { name, value }),
         }
+    }
+
+    /// Adds an entry at the end, which is its place if the name is above the others.
+    fn push(&mut self, name: Cow<'static, str>, value: &[u8]) {
+        let value = self.keep(value);
+        self.entries.push(Entry { name, value });
+    }
+
+    fn keep(&mut self, value: &[u8]) -> Range<usize> {
+        let start = self.values.len();
+        self.values.extend_from_slice(value);
+        start..self.values.len()
     }
 
     /// Takes the value under a name out; `false` if there is none.
@@ -119,9 +130,17 @@ impl PartialEq for WireHeaders {
 impl Eq for WireHeaders {}
 
 impl<N: Into<Cow<'static, str>>, V: AsRef<[u8]>> Extend<(N, V)> for WireHeaders {
+    /// Sets values as [`insert`](WireHeaders::insert) does. Takes as long as sorting them, in whatever order they come.
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, headers: I) {
         for (name, value) in headers {
-            self.insert(name, value);
+            self.push(name.into(), value.as_ref());
+        }
+        if !self.entries.is_sorted_by(|one, next| one.name < next.name) {
+            // The sort is stable: of one name, the last stays.
+            self.entries.sort_by(|one, other| one.name.cmp(&other.name));
+            self.entries.reverse();
+            self.entries.dedup_by(|next, kept| next.name == kept.name);
+            self.entries.reverse();
         }
     }
 }
@@ -139,18 +158,6 @@ impl<N: Into<Cow<'static, str>>, V: AsRef<[u8]>, const COUNT: usize> From<[(N, V
 {
     fn from(headers: [(N, V); COUNT]) -> Self {
         headers.into_iter().collect()
-    }
-}
-
-impl std::ops::Index<&str> for WireHeaders {
-    type Output = [u8];
-
-    /// The value under a name.
-    ///
-    /// # Panics
-    /// If there is none.
-    fn index(&self, name: &str) -> &[u8] {
-        self.get(name).unwrap_or_else(|| panic!("there is no header `{name}`"))
     }
 }
 
@@ -211,10 +218,23 @@ mod tests {
             prop_assert_eq!(headers.iter().collect::<Vec<_>>(), pairs);
             prop_assert!(map.iter().all(|(name, value)| headers.get(name) == Some(value)));
             prop_assert_eq!(&headers, &map.clone().into_iter().collect());
+            prop_assert_eq!(&headers, &map.clone().into_iter().rev().collect());
             // Stored as a map is: what was held by an older release can be read.
             let stored = rmp_serde::to_vec(&map).unwrap();
             prop_assert_eq!(&rmp_serde::to_vec(&headers).unwrap(), &stored);
             prop_assert_eq!(rmp_serde::from_slice::<WireHeaders>(&stored).unwrap(), headers);
+        }
+    }
+
+    proptest! {
+        /// However they come, and however often: of one name, the last stays.
+        #[test]
+        fn they_are_collected_as_a_map_is(
+            pairs in proptest::collection::vec(("[a-d]{1,2}", "[0-9]{0,3}"), 0..20)
+        ) {
+            let collected: WireHeaders = pairs.iter().map(|(name, value)| (name.clone(), value)).collect();
+            let map: BTreeMap<String, String> = pairs.into_iter().collect();
+            prop_assert_eq!(collected, map.into_iter().collect());
         }
     }
 

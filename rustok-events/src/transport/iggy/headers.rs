@@ -3,6 +3,8 @@
 //! Written and read without the SDK's maps in between, which take longer than everything else that is done with a
 //! message.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::{
@@ -45,17 +47,26 @@ pub(super) fn plain(mut raw: &[u8]) -> Option<WireHeaders> {
     if raw.is_empty() {
         return Some(WireHeaders::new());
     }
-    let mut headers = WireHeaders::with_capacity(16, raw.len());
-    while !raw.is_empty() {
-        let (TEXT, name) = field(&mut raw)? else { return None };
-        let (kind @ (RAW | TEXT), value) = field(&mut raw)? else { return None };
-        let name = std::str::from_utf8(name).ok()?;
-        if kind == TEXT {
-            std::str::from_utf8(value).ok()?;
-        }
-        headers.insert(header_name(name), value);
+    let size = raw.len();
+    let pairs = std::iter::from_fn(|| (!raw.is_empty()).then(|| pair(&mut raw)));
+    let mut headers = WireHeaders::with_capacity(16, size);
+    let mut readable = true;
+    headers.extend(pairs.map_while(|pair| {
+        readable = pair.is_some();
+        pair
+    }));
+    readable.then_some(headers)
+}
+
+/// A name and its value.
+fn pair<'r>(raw: &mut &'r [u8]) -> Option<(Cow<'static, str>, &'r [u8])> {
+    let (TEXT, name) = field(raw)? else { return None };
+    let (kind @ (RAW | TEXT), value) = field(raw)? else { return None };
+    let name = std::str::from_utf8(name).ok()?;
+    if kind == TEXT {
+        std::str::from_utf8(value).ok()?;
     }
-    Some(headers)
+    Some((header_name(name), value))
 }
 
 /// `kind: u8, length: u32, bytes`, as the wire has names and values alike. Neither is ever empty.
