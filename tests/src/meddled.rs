@@ -1,7 +1,7 @@
 //! A broker in memory that a test meddles with while it is used.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
@@ -11,13 +11,16 @@ use rustok_events::{
     transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
 
-/// A [`MemoryTransport`] that can be away, and can say a count of partitions that is not so. Clones are the same.
+/// A [`MemoryTransport`] that can be away, can refuse what it is told to, and can say a count of partitions that is not
+/// so. It remembers what it took in the order it came. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct MeddledTransport {
     /// The broker.
     pub broker: MemoryTransport,
     is_away: Arc<AtomicBool>,
     count: Arc<AtomicU32>,
+    refused: Arc<Mutex<Vec<String>>>,
+    taken: Arc<Mutex<Vec<OutgoingMessage>>>,
 }
 
 impl MeddledTransport {
@@ -29,6 +32,21 @@ impl MeddledTransport {
     /// From now on every topic has so many partitions, as one has that was made anew between two looks.
     pub fn set_count(&self, count: u32) {
         self.count.store(count, Ordering::Relaxed);
+    }
+
+    /// From now on it refuses, for good, messages whose payload ends with one of these texts, and no others.
+    pub fn refuse(&self, endings: impl IntoIterator<Item = String>) {
+        *self.refused.lock().unwrap() = endings.into_iter().collect();
+    }
+
+    /// What it took, over all topics and partitions, in the order it came.
+    pub fn taken(&self) -> Vec<OutgoingMessage> {
+        self.taken.lock().unwrap().clone()
+    }
+
+    fn refuses(&self, message: &OutgoingMessage) -> bool {
+        let endings = self.refused.lock().unwrap();
+        endings.iter().any(|ending| message.payload.ends_with(ending.as_bytes()))
     }
 
     fn reach<'a, T: Send + 'a>(
@@ -66,7 +84,14 @@ impl EventTransport for MeddledTransport {
         partition: u32,
         messages: Vec<OutgoingMessage>,
     ) -> BoxFuture<'a, Result<(), TransportError>> {
-        self.reach(|| self.broker.publish(topic, partition, messages))
+        self.reach(|| {
+            if let Some(message) = messages.iter().find(|message| self.refuses(message)) {
+                let (id, source) = (message.id, "not this one".into());
+                return Box::pin(std::future::ready(Err(TransportError::Refused { id, source })));
+            }
+            self.taken.lock().unwrap().extend(messages.iter().cloned());
+            self.broker.publish(topic, partition, messages)
+        })
     }
 
     fn subscribe<'a>(

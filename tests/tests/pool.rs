@@ -1,7 +1,7 @@
 //! Many outboxes behind one relay pool: everything published in order, few connections, none in the way of another.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use chrono::Utc;
 use rustok_events::{
     TransactionalEventBus,
-    outbox::{OutboxTrouble, outbox_health},
+    outbox::{OutboxTrouble, outbox_health, parked_events, retry_parked},
     prelude::*,
     relay::{RelayPool, RelayPoolConfig},
     testing::MemoryTransport,
@@ -87,6 +87,12 @@ fn published(transport: &MemoryTransport) -> HashMap<String, Vec<u32>> {
         published.entry(event.key).or_default().push(event.number);
     }
     published
+}
+
+/// Each number at its first time.
+fn firsts(numbers: &[u32]) -> Vec<u32> {
+    let mut seen = HashSet::new();
+    numbers.iter().copied().filter(|number| seen.insert(*number)).collect()
 }
 
 fn config() -> RelayPoolConfig {
@@ -271,6 +277,10 @@ async fn a_pool_that_was_dropped_while_it_ran_runs_again() {
     .await;
     stop.cancel();
     running.await.unwrap();
+    // What a visit had published when it was dropped is published again: each first in its order.
+    for (key, numbers) in published(&transport) {
+        assert_eq!(firsts(&numbers), (0..10).collect::<Vec<_>>(), "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,7 +312,78 @@ async fn while_the_broker_is_away_outboxes_say_so_and_they_go_on_when_it_is_back
     assert!(published(&transport.broker).values().all(|numbers| numbers[..] == [0]));
 }
 
-/// Delayed events and an operator's decisions, in outboxes that nothing else calls the pool to.
+/// As two processes have them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_pools_on_the_same_outboxes_share_the_work_and_keep_the_order() {
+    if !Backend::Postgres.is_available("two_pools_on_the_same_outboxes") {
+        return;
+    }
+    let outboxes = Outboxes::create(Backend::Postgres, 4).await;
+    let transport = MemoryTransport::new();
+    let pools = [(); 2].map(|()| {
+        let mut config = config().max_connections(2);
+        config.relay.owner = Uuid::now_v7().to_string();
+        let pool = RelayPool::new(transport.clone(), config);
+        outboxes.add_to(&pool);
+        pool
+    });
+    let running = pools.each_ref().map(start);
+    for number in 0..EVENTS {
+        outboxes.publish(number).await;
+    }
+    let all = || published(&transport).values().map(|numbers| firsts(numbers).len()).sum::<usize>();
+    eventually(|| async { all() == 4 * EVENTS as usize }).await;
+    for (running, stop) in running {
+        stop.cancel();
+        running.await.unwrap();
+    }
+    for (key, numbers) in published(&transport) {
+        assert_eq!(firsts(&numbers), (0..EVENTS).collect::<Vec<_>>(), "{key}");
+    }
+    for pool in pools {
+        assert!(pool.status().iter().all(|outbox| outbox.trouble.is_none()), "{pool:?}");
+    }
+}
+
+/// Nothing of it is new in the log, where a visit looks: it is found by the upkeep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_about_a_parked_event_is_taken_up_and_what_is_old_goes() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 2).await;
+    let transport = MeddledTransport::default();
+    transport.refuse(["\"number\":0}".to_owned()]);
+    let pool = RelayPool::new(transport.clone(), config().max_connections(1));
+    outboxes.add_to(&pool);
+    outboxes.publish(0).await;
+    let (running, stop) = start(&pool);
+    let databases = &outboxes.databases;
+    for database in databases {
+        eventually(|| async { parked_events(&database.db).await.unwrap().len() == 1 }).await;
+    }
+    outboxes.publish(1).await;
+    for database in databases {
+        eventually(|| async { parked_events(&database.db).await.unwrap().len() == 2 }).await;
+        let age = "UPDATE rustok_outbox SET created_at = created_at - 172800000000";
+        database.db.execute_unprepared(age).await.unwrap();
+    }
+    assert!(published(&transport.broker).is_empty());
+    transport.refuse([]);
+    for database in databases {
+        let parked = parked_events(&database.db).await.unwrap();
+        assert!(retry_parked(&database.db, parked[0].id).await.unwrap());
+    }
+    for (place, database) in databases.iter().enumerate() {
+        let key = format!("key-{place}");
+        eventually(|| async {
+            published(&transport.broker).get(&key).is_some_and(|numbers| numbers[..] == [0, 1])
+        })
+        .await;
+        eventually(|| async { database.count("SELECT COUNT(*) FROM rustok_outbox").await == 0 })
+            .await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delayed_events_come_when_they_are_due() {
     let outboxes = Outboxes::create(Backend::Sqlite, 4).await;

@@ -1,21 +1,15 @@
 //! What the relay does when not all goes well: refused events, operators' decisions, several relays.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustok_events::{
-    DomainEvent, EventDescriptor, EventTransport, Key, Relay, RelayConfig, TransactionalEventBus,
-    TransportError,
+    DomainEvent, EventDescriptor, Key, Relay, RelayConfig, TransactionalEventBus,
     outbox::{discard_parked, parked_events, retry_parked},
-    testing::MemoryTransport,
-    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
+    transport::OutgoingMessage,
 };
-use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database, rows};
+use rustok_events_tests::{
+    Backend, MeddledTransport, TestDatabase, eventually, on_every_database, rows,
+};
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -45,75 +39,19 @@ impl DomainEvent for Counted {
     }
 }
 
-/// Refuses events of some numbers for as long as it is told to, and remembers the others in the order they came.
-#[derive(Clone, Default)]
-struct Refusing {
-    inner: MemoryTransport,
-    refused: Arc<Mutex<Vec<u32>>>,
-    published: Arc<Mutex<Vec<u32>>>,
-    down: Arc<AtomicBool>,
+/// A broker that refuses events of these numbers.
+fn refusing(numbers: &[u32]) -> MeddledTransport {
+    let transport = MeddledTransport::default();
+    transport.refuse(numbers.iter().map(|number| format!("\"number\":{number}}}")));
+    transport
 }
 
-impl Refusing {
-    fn numbers(numbers: &[u32]) -> Self {
-        Self { refused: Arc::new(Mutex::new(numbers.to_vec())), ..Self::default() }
-    }
-
-    fn published(&self) -> Vec<u32> {
-        self.published.lock().unwrap().clone()
-    }
-}
-
-fn number(message: &OutgoingMessage) -> u32 {
-    serde_json::from_slice::<Counted>(&message.payload).unwrap().number
-}
-
-impl EventTransport for Refusing {
-    fn provision<'a>(
-        &'a self,
-        topics: &'a [TopicSpec],
-    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
-        self.inner.provision(topics)
-    }
-
-    fn publish<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        partition: u32,
-        messages: Vec<OutgoingMessage>,
-    ) -> BoxFuture<'a, Result<(), TransportError>> {
-        if self.down.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(TransportError::Unavailable("down".into())) });
-        }
-        let numbers: Vec<u32> = messages.iter().map(number).collect();
-        let is_refused =
-            |message: &&OutgoingMessage| self.refused.lock().unwrap().contains(&number(message));
-        if let Some(message) = messages.iter().find(is_refused) {
-            let id = message.id;
-            return Box::pin(async move {
-                Err(TransportError::Refused { id, source: "not this one".into() })
-            });
-        }
-        self.published.lock().unwrap().extend(numbers);
-        self.inner.publish(topic, partition, messages)
-    }
-
-    fn subscribe<'a>(
-        &'a self,
-        group: &'a str,
-        topic: &'a TopicName,
-        start: StartFrom,
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
-        self.inner.subscribe(group, topic, start)
-    }
-
-    fn is_connected(&self) -> bool {
-        true
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
-        self.inner.shutdown()
-    }
+/// The numbers of what it took, in the order it came.
+fn published(transport: &MeddledTransport) -> Vec<u32> {
+    let number = |message: &OutgoingMessage| {
+        serde_json::from_slice::<Counted>(&message.payload).unwrap().number
+    };
+    transport.taken().iter().map(number).collect()
 }
 
 async fn publish(db: &DatabaseConnection, events: &[(&str, u32)]) {
@@ -140,7 +78,7 @@ fn firsts(published: &[u32], of: &[u32]) -> Vec<u32> {
 on_every_database! {
 async fn a_refused_event_parks_its_key_and_no_other(database) {
     let db = &database.db;
-    let transport = Refusing::numbers(&[2]);
+    let transport = refusing(&[2]);
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     publish(db, &[("a", 1), ("b", 11), ("a", 2), ("a", 3), ("b", 12), ("c", 21)]).await;
     let report = relay.drain().await.unwrap();
@@ -149,8 +87,8 @@ async fn a_refused_event_parks_its_key_and_no_other(database) {
     publish(db, &[("a", 4), ("b", 13)]).await;
     let second = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     assert_eq!(second.drain().await.unwrap().parked, 1);
-    assert_eq!(firsts(&transport.published(), &[1, 2, 3, 4]), [1]);
-    assert_eq!(firsts(&transport.published(), &[11, 12, 13, 21]).len(), 4);
+    assert_eq!(firsts(&published(&transport), &[1, 2, 3, 4]), [1]);
+    assert_eq!(firsts(&published(&transport), &[11, 12, 13, 21]).len(), 4);
 
     let parked = parked_events(db).await.unwrap();
     let refusals: Vec<bool> = parked.iter().map(|event| event.refusal.is_some()).collect();
@@ -163,14 +101,14 @@ async fn a_refused_event_parks_its_key_and_no_other(database) {
     let running = tokio::spawn(relay.run(stop.clone()));
     assert!(retry_parked(db, parked[0].id).await.unwrap());
     eventually(|| async { parked_events(db).await.unwrap()[0].refusal.is_some() }).await;
-    assert_eq!(firsts(&transport.published(), &[2, 3, 4]), [0_u32; 0]);
+    assert_eq!(firsts(&published(&transport), &[2, 3, 4]), [0_u32; 0]);
     // The broker takes it now: the key goes on in order.
-    transport.refused.lock().unwrap().clear();
+    transport.refuse([]);
     assert!(retry_parked(db, parked[0].id).await.unwrap());
     eventually(|| async { parked_events(db).await.unwrap().is_empty() }).await;
     publish(db, &[("a", 5)]).await;
-    eventually(|| async { transport.published().contains(&5) }).await;
-    assert_eq!(firsts(&transport.published(), &[1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
+    eventually(|| async { published(&transport).contains(&5) }).await;
+    assert_eq!(firsts(&published(&transport), &[1, 2, 3, 4, 5]), [1, 2, 3, 4, 5]);
     stop.cancel();
     running.await.unwrap().unwrap();
 }
@@ -179,41 +117,41 @@ async fn a_refused_event_parks_its_key_and_no_other(database) {
 on_every_database! {
 async fn a_discarded_event_is_never_published_and_its_key_goes_on(database) {
     let db = &database.db;
-    let transport = Refusing::numbers(&[1, 7]);
+    let transport = refusing(&[1, 7]);
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     publish(db, &[("a", 1), ("a", 2), ("", 7), ("", 8)]).await;
     assert_eq!(relay.drain().await.unwrap().parked, 3);
-    assert_eq!(transport.published(), [8], "without a key nothing waits");
+    assert_eq!(published(&transport), [8], "without a key nothing waits");
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
     let parked = parked_events(db).await.unwrap();
     let first = parked.iter().find(|event| event.payload == br#"{"key":"a","number":1}"#).unwrap();
     assert!(discard_parked(db, first.id, "the order was a test").await.unwrap());
-    eventually(|| async { transport.published().contains(&2) }).await;
+    eventually(|| async { published(&transport).contains(&2) }).await;
     let keyless = parked.iter().find(|event| event.partition_key.is_none()).unwrap();
-    transport.refused.lock().unwrap().clear();
+    transport.refuse([]);
     assert!(retry_parked(db, keyless.id).await.unwrap());
     eventually(|| async { parked_events(db).await.unwrap().is_empty() }).await;
     stop.cancel();
     running.await.unwrap().unwrap();
-    assert_eq!(firsts(&transport.published(), &[1, 2, 7, 8]), [8, 2, 7]);
+    assert_eq!(firsts(&published(&transport), &[1, 2, 7, 8]), [8, 2, 7]);
 }
 }
 
 on_every_database! {
 async fn what_a_broker_that_is_away_cannot_take_stays_in_the_outbox(database) {
     let db = &database.db;
-    let transport = Refusing::default();
-    transport.down.store(true, Ordering::Relaxed);
+    let transport = MeddledTransport::default();
+    transport.set_away(true);
     publish(db, &[("a", 1), ("a", 2)]).await;
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
     assert!(relay.drain().await.is_err(), "a drain says that it could not");
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(transport.published().is_empty());
-    transport.down.store(false, Ordering::Relaxed);
-    eventually(|| async { transport.published() == [1, 2] }).await;
+    assert!(published(&transport).is_empty());
+    transport.set_away(false);
+    eventually(|| async { published(&transport) == [1, 2] }).await;
     stop.cancel();
     running.await.unwrap().unwrap();
 }
@@ -222,13 +160,13 @@ async fn what_a_broker_that_is_away_cannot_take_stays_in_the_outbox(database) {
 /// What a lane does when it moves cursors while the leases are renewed.
 async fn a_lease_whose_row_is_locked_when_it_is_renewed_is_kept(database: TestDatabase) {
     const LEASE: Duration = Duration::from_secs(3);
-    let transport = Refusing::default();
+    let transport = MeddledTransport::default();
     let relay =
         Relay::new(database.db.clone(), transport.clone(), RelayConfig::default().lease(LEASE));
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
     publish(&database.db, &[("a", 1)]).await;
-    eventually(|| async { transport.published() == [1] }).await;
+    eventually(|| async { published(&transport) == [1] }).await;
     let epochs = "SELECT part, epoch FROM rustok_outbox_cursor ORDER BY part";
     let before: Vec<(i64, i64)> = rows(&database.db, epochs).await;
     let ends = "SELECT MIN(lease_until) FROM rustok_outbox_cursor";
@@ -242,7 +180,7 @@ async fn a_lease_whose_row_is_locked_when_it_is_renewed_is_kept(database: TestDa
     eventually(|| async { database.count(ends).await > end }).await;
     assert!(unlocked.elapsed() < LEASE / 6, "prolonged {:?} later", unlocked.elapsed());
     publish(&database.db, &[("a", 2)]).await;
-    eventually(|| async { transport.published() == [1, 2] }).await;
+    eventually(|| async { published(&transport) == [1, 2] }).await;
     assert_eq!(rows::<(i64, i64)>(&database.db, epochs).await, before, "no part changed hands");
     stop.cancel();
     running.await.unwrap().unwrap();

@@ -36,17 +36,20 @@ impl Janitor {
     /// Cancellation-safe: a batch is one statement.
     pub(super) async fn run(mut self) {
         loop {
-            let is_first =
-                |leases: &Vec<Lease>| leases.iter().any(|lease| lease.part == FIRST_PART);
-            if self.leases.wait_for(is_first).await.is_err() {
+            if self.leases.wait_for(|leases| have_first(leases)).await.is_err() {
                 // The leases' end is the relay's.
                 std::future::pending::<()>().await;
             }
             if let Err(error) = self.clean().await {
-                tracing::warn!(%error, "the outbox could not be cleaned up; tried again soon");
+                complain(&error);
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Whether this relay has the first part.
+    pub(super) fn keeps_the_log(&self) -> bool {
+        have_first(&self.leases.borrow())
     }
 
     pub(super) async fn clean(&self) -> Result<CleanedUp, DbErr> {
@@ -67,4 +70,13 @@ impl Janitor {
         let ids = retention::forget_ids(&self.db, *write_once_window, clock).await?;
         Ok((step != CleanedUp::default() || ids > 0).then_some(step))
     }
+}
+
+fn have_first(leases: &[Lease]) -> bool {
+    leases.iter().any(|lease| lease.part == FIRST_PART)
+}
+
+/// Says that something is left to the next look.
+pub(super) fn complain(error: &DbErr) {
+    tracing::warn!(%error, "the outbox could not be cleaned up; tried again soon");
 }

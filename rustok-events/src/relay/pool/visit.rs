@@ -17,7 +17,7 @@ use crate::{
     outbox::{PublishError, store},
     relay::{
         RelayConfig, RelayError, check_once,
-        janitor::Janitor,
+        janitor::{self, Janitor},
         lane::{Lane, Step},
         leases::Leases,
         releaser::Releaser,
@@ -125,7 +125,7 @@ impl Visitor<'_> {
         match result {
             Ok(found) => {
                 if keeps {
-                    self.clean_up(&leases).await?;
+                    self.clean_up(&leases).await;
                 }
                 leases.give_back().await;
                 Ok(Found { kept: keeps, delayed, ..found })
@@ -174,9 +174,16 @@ impl Visitor<'_> {
         }
     }
 
-    async fn clean_up(&self, leases: &Leases) -> Result<(), DbErr> {
+    /// Cleans up until the turn is over, if this is who keeps the log. An error only means that the next time has more
+    /// to do.
+    async fn clean_up(&self, leases: &Leases) {
         let janitor = Janitor::new(self.db.clone(), self.config.clone(), leases.subscribe());
-        while janitor.step().await?.is_some() && Instant::now() < self.until {}
-        Ok(())
+        while janitor.keeps_the_log() {
+            match janitor.step().await {
+                Ok(Some(_)) if Instant::now() < self.until => {}
+                Ok(_) => return,
+                Err(error) => return janitor::complain(&error),
+            }
+        }
     }
 }
