@@ -58,8 +58,15 @@ fn the_sdk_is_named_in_its_own_folder_only() {
         if file.components().any(|part| part.as_os_str() == "iggy") {
             continue;
         }
-        for word in ["iggy::prelude", "iggy_common::", "iggy_binary_protocol::"] {
+        for word in ["use iggy", "crate iggy", "iggy_common", "iggy_binary_protocol"] {
             assert!(!text.contains(word), "{} names `{word}`", file.display());
+        }
+        // What is left is the folder's own path; `iggy::` alone could be either.
+        for line in code(&text) {
+            for (at, _) in line.match_indices("iggy::") {
+                let file = file.display();
+                assert!(line[..at].ends_with("transport::"), "{file} may name the SDK: {line}");
+            }
         }
     }
 }

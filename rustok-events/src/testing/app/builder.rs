@@ -15,8 +15,8 @@ use crate::{
     consumer::middleware::Middleware,
     fault::Faults,
     handler::{Erased, ErasedHandler, EventHandler},
-    iggy::{EmbeddedConfig, IggyConfig, IggyTransport},
     testing::{FaultyTransport, TestError, home::Home},
+    transport::iggy::{EmbeddedConfig, IggyConfig, IggyTransport},
 };
 
 type Prepare = Box<

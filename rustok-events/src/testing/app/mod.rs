@@ -24,10 +24,10 @@ use crate::{
     consumer::middleware::{Call, Middleware, Next},
     dead_letter::{DeadLetter, DeadLetters, Filter},
     handler::{Failure, HandlerSpec},
-    iggy::IggyTransport,
     inbox,
     outbox::wake,
     transport::BoxFuture,
+    transport::iggy::IggyTransport,
 };
 
 /// How long [`TestApp::settle`] waits, unless told otherwise.
