@@ -77,12 +77,6 @@ impl Figure {
     }
 }
 
-/// Whether a name is among those asked for: it contains one of them, or none was.
-pub(crate) fn is_named(name: &str, only: &[String]) -> bool {
-    let name = name.to_lowercase();
-    only.is_empty() || only.iter().any(|only| name.contains(&only.to_lowercase()))
-}
-
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.met {

@@ -18,6 +18,7 @@ mod iggy;
 mod pairs;
 mod relay;
 mod sample;
+mod selection;
 mod sink;
 
 use std::path::PathBuf;

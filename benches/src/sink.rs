@@ -1,4 +1,4 @@
-//! Where measured events end: a transport that stores nothing and counts everything.
+//! Where measured events end: a transport that counts everything, and stores nothing or hands it on.
 
 use std::{
     sync::{
@@ -10,6 +10,7 @@ use std::{
 
 use rustok_events::{
     EventTransport, TransportError,
+    iggy::IggyTransport,
     transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
 
@@ -17,7 +18,11 @@ use crate::sample::{self, KEYS};
 
 /// A sink. Clones share what was counted.
 #[derive(Debug, Clone)]
-pub(crate) struct Sink(Arc<Seen>);
+pub(crate) struct Sink {
+    seen: Arc<Seen>,
+    /// Where messages go before they are counted.
+    iggy: Option<IggyTransport>,
+}
 
 #[derive(Debug)]
 struct Seen {
@@ -46,7 +51,7 @@ impl Sink {
 
     fn with_times(capacity: u64, times: u64) -> Self {
         let zeros = |len: u64| (0..len).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Seen {
+        let seen = Seen {
             began: Instant::now(),
             delivered: zeros(capacity.div_ceil(64)),
             newest: zeros(KEYS),
@@ -54,12 +59,20 @@ impl Sink {
             duplicates: AtomicU64::new(0),
             inversions: AtomicU64::new(0),
             times: (0..times).map(|_| Default::default()).collect(),
-        }))
+        };
+        Self { seen: Arc::new(seen), iggy: None }
+    }
+
+    /// Counts what Iggy has acknowledged, in place of what is given to it.
+    #[must_use]
+    pub(crate) fn behind(mut self, iggy: &IggyTransport) -> Self {
+        self.iggy = Some(iggy.clone());
+        self
     }
 
     /// Takes an event in.
     pub(crate) fn take(&self, payload: &[u8]) {
-        let seen = &*self.0;
+        let seen = &*self.seen;
         let number = sample::number(payload);
         let bit = 1 << (number % 64);
         if seen.delivered[(number / 64) as usize].fetch_or(bit, Relaxed) & bit != 0 {
@@ -77,33 +90,33 @@ impl Sink {
 
     /// Notes that the transaction of an event is about to commit.
     pub(crate) fn committing(&self, number: u64) {
-        if let Some((committing, _)) = self.0.times.get(number as usize) {
+        if let Some((committing, _)) = self.seen.times.get(number as usize) {
             committing.store(self.now(), Relaxed);
         }
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.seen.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// How many events came, each counted once.
     pub(crate) fn distinct(&self) -> u64 {
-        self.0.distinct.load(Relaxed)
+        self.seen.distinct.load(Relaxed)
     }
 
     /// How many came again.
     pub(crate) fn duplicates(&self) -> u64 {
-        self.0.duplicates.load(Relaxed)
+        self.seen.duplicates.load(Relaxed)
     }
 
     /// How many came for the first time after a later event of their key.
     pub(crate) fn inversions(&self) -> u64 {
-        self.0.inversions.load(Relaxed)
+        self.seen.inversions.load(Relaxed)
     }
 
     /// The times of all that came, shortest first.
     pub(crate) fn latencies(&self) -> Vec<Duration> {
-        let took = self.0.times.iter().map(|(_, took)| took.load(Relaxed));
+        let took = self.seen.times.iter().map(|(_, took)| took.load(Relaxed));
         let mut latencies: Vec<_> =
             took.filter(|took| *took > 0).map(Duration::from_nanos).collect();
         latencies.sort_unstable();
@@ -123,6 +136,9 @@ impl EventTransport for Sink {
         &'a self,
         topics: &'a [TopicSpec],
     ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+        if let Some(iggy) = &self.iggy {
+            return iggy.provision(topics);
+        }
         let counts = topics.iter().map(|spec| spec.partitions.unwrap_or(sample::PARTITIONS));
         let counts = counts.collect();
         Box::pin(async move { Ok(counts) })
@@ -130,13 +146,22 @@ impl EventTransport for Sink {
 
     fn publish<'a>(
         &'a self,
-        _topic: &'a TopicName,
-        _partition: u32,
+        topic: &'a TopicName,
+        partition: u32,
         messages: Vec<OutgoingMessage>,
     ) -> BoxFuture<'a, Result<(), TransportError>> {
         Box::pin(async move {
-            for message in messages {
-                self.take(&message.payload);
+            let Some(iggy) = &self.iggy else {
+                for message in messages {
+                    self.take(&message.payload);
+                }
+                return Ok(());
+            };
+            let payloads = messages.iter().map(|message| message.payload.clone());
+            let payloads: Vec<_> = payloads.collect();
+            iggy.publish(topic, partition, messages).await?;
+            for payload in payloads {
+                self.take(&payload);
             }
             Ok(())
         })

@@ -19,25 +19,18 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use self::topic::Topic;
 use crate::{
     database::{Place, Server},
-    figure::{Figure, is_named},
+    figure::Figure,
     pairs::Pairs,
+    selection::{Databases, Selection},
 };
 
 /// What is printed, and how thoroughly.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Three pairs a figure: to see that it runs.
-    #[arg(long)]
-    quick: bool,
-    /// Only the cells whose name contains this.
-    #[arg(long, value_name = "NAME")]
-    only: Vec<String>,
-    /// Only the databases whose name contains this, such as `postgresql`.
-    #[arg(long, value_name = "NAME")]
-    database: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    databases: Databases,
 }
 
 /// What the handler of a cell does.
@@ -96,32 +89,28 @@ impl Work {
 
 /// Measures and prints.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    if !options.json {
-        println!("{}", Figure::header("database", "ours", "hand-written"));
-    }
-    for work in Work::ALL.into_iter().filter(|work| is_named(work.name(), &options.only)) {
+    let Options { selection, databases } = options;
+    selection.header("database", "ours", "hand-written");
+    for work in Work::ALL.into_iter().filter(|work| selection.wants(work.name())) {
         for server in [Server::Sqlite, Server::Postgres { synchronous: true }, Server::MariaDb] {
             // Without SQL they are all the same.
-            if (work == Work::Counting && server != Server::Sqlite)
-                || !is_named(server.name(), &options.database)
-                || !server.is_available()
-            {
+            if (work == Work::Counting && server != Server::Sqlite) || !databases.want(server) {
                 continue;
             }
-            measure(server, work, &options).await?.print(options.json);
+            selection.print(&measure(server, work, selection.pairs()).await?);
         }
     }
     Ok(())
 }
 
-async fn measure(server: Server, work: Work, options: &Options) -> Result<Figure> {
+async fn measure(server: Server, work: Work, count: usize) -> Result<Figure> {
     let events = work.events(server);
     let topic = Topic::fill(events).await?;
     let place = Place::create(server).await?;
     floor::tables(&place).await?;
     let mut pairs = Pairs::default();
     // The first pair only opens connections and warms caches.
-    for pair in 0..=if options.quick { 3 } else { 15 } {
+    for pair in 0..=count {
         let (mut ours, mut hand) = (0.0, 0.0);
         for turn in 0..2 {
             clear(&place).await?;

@@ -17,55 +17,47 @@ mod produce;
 pub(crate) mod start;
 mod versus;
 
+use std::ops::Deref;
+
 use anyhow::Result;
 
 use self::broker::{Broker, Kind};
-use crate::figure::{Figure, is_named};
+use crate::selection::{Selection, is_named};
 
 /// What is printed, and how thoroughly.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Three short pairs a figure: to see that it runs.
-    #[arg(long)]
-    quick: bool,
-    /// Only the cells whose name contains this.
-    #[arg(long, value_name = "NAME")]
-    only: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Only the brokers whose name contains this, such as `memory`.
     #[arg(long, value_name = "NAME")]
     broker: Vec<String>,
 }
 
-impl Options {
-    /// How many pairs a cell takes, behind one that only warms up.
-    fn pairs(&self) -> usize {
-        if self.quick { 3 } else { 15 }
-    }
+impl Deref for Options {
+    type Target = Selection;
 
+    fn deref(&self) -> &Selection {
+        &self.selection
+    }
+}
+
+impl Options {
     /// How many messages one run sends or reads.
     fn messages(&self) -> u64 {
         if self.quick { 200_000 } else { 400_000 }
     }
 
-    fn wants(&self, cell: &str) -> bool {
-        is_named(cell, &self.only)
-    }
-
-    fn table(&self, ours: &str, floor: &str) {
-        if !self.json {
-            println!("\n{}", Figure::header("broker", ours, floor));
-        }
+    fn wants_broker(&self, kind: Kind) -> bool {
+        is_named(kind.name(), &self.broker)
     }
 }
 
 /// Measures and prints.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    options.table("ours", "bare SDK");
+    options.header("broker", "ours", "bare SDK");
     for kind in [Kind::Memory, Kind::ALWAYS, Kind::Server] {
-        if !is_named(kind.name(), &options.broker) {
+        if !options.wants_broker(kind) {
             continue;
         }
         let Some(broker) = Broker::start(kind).await? else { continue };
@@ -75,6 +67,6 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         broker.stop().await;
     }
     versus::measure(&options).await?;
-    options.table("1 GB", "empty");
+    options.header("broker", "1 GB", "empty");
     start::measure(&options).await
 }

@@ -39,7 +39,7 @@ pub(super) async fn measure(broker: &Broker, options: &Options) -> Result<()> {
             }
         }
         let figure = Figure::new(broker.kind.name(), &name, "messages/s", &pairs).target(0.9);
-        figure.print(options.json);
+        options.print(&figure);
     }
     Ok(())
 }

@@ -13,10 +13,7 @@ use super::{
     messages::Headers,
     produce,
 };
-use crate::{
-    figure::{Figure, is_named},
-    pairs::Pairs,
-};
+use crate::{figure::Figure, pairs::Pairs};
 
 const INTERVAL: Kind = Kind::Disk(SyncPolicy::Interval(Duration::from_secs(1)));
 const NEVER: Kind = Kind::Disk(SyncPolicy::Never);
@@ -30,12 +27,12 @@ enum Work {
 
 pub(super) async fn measure(options: &Options) -> Result<()> {
     if std::env::var_os(super::broker::ADDRESS).is_some() {
-        options.table("embedded", "real server");
+        options.header("broker", "embedded", "real server");
         for (kind, target) in [(Kind::Memory, 0.9), (Kind::ALWAYS, 0.5)] {
             against(kind, Kind::Server, Some(target), options).await?;
         }
     }
-    options.table("on disk", "in memory");
+    options.header("broker", "on disk", "in memory");
     for kind in [Kind::ALWAYS, INTERVAL, NEVER] {
         against(kind, Kind::Memory, None, options).await?;
     }
@@ -43,7 +40,7 @@ pub(super) async fn measure(options: &Options) -> Result<()> {
 }
 
 async fn against(kind: Kind, floor: Kind, target: Option<f64>, options: &Options) -> Result<()> {
-    if !is_named(kind.name(), &options.broker) {
+    if !options.wants_broker(kind) {
         return Ok(());
     }
     for work in [Work::Produce, Work::Consume] {
@@ -68,7 +65,7 @@ async fn against(kind: Kind, floor: Kind, target: Option<f64>, options: &Options
             Some(target) => figure.target(target),
             None => figure,
         };
-        figure.print(options.json);
+        options.print(&figure);
     }
     Ok(())
 }

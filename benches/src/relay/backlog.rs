@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use rustok_events::{EventTransport, TransactionalEventBus};
+use rustok_events::TransactionalEventBus;
 use sea_orm::{ConnectionTrait, IsolationLevel, TransactionTrait};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -111,7 +111,8 @@ async fn drains<F: Floor>(
     for pair in 0..=options.pairs() {
         let ours_first = pair % 2 == 0;
         let before = if ours_first { 0.0 } else { drain_by_hand(floor, relays, events).await? };
-        let (ours, sink) = drain_to_nowhere(place, relays, events).await?;
+        let sink = Sink::new(events);
+        let ours = drain(place, relays, events, &sink).await?;
         let hand = if ours_first { drain_by_hand(floor, relays, events).await? } else { before };
         inversions += sink.inversions();
         duplicates += sink.duplicates();
@@ -126,26 +127,14 @@ async fn drains<F: Floor>(
 }
 
 /// Relays everything again, by relays that already share the parts, and returns how many a second.
-/// `sink` counts what `transport` takes.
-pub(super) async fn drain(
-    place: &Place,
-    relays: usize,
-    events: u64,
-    sink: &Sink,
-    transport: &(impl EventTransport + Clone),
-) -> Result<f64> {
-    let running = ours::Relays::start(place, relays, transport).await?;
+pub(super) async fn drain(place: &Place, relays: usize, events: u64, sink: &Sink) -> Result<f64> {
+    let running = ours::Relays::start(place, relays, sink).await?;
     ours::rewind(place, &TransactionalEventBus::new()).await?;
     let began = Instant::now();
     sink.until(events).await;
     let rate = events as f64 / began.elapsed().as_secs_f64();
     running.stop().await?;
     Ok(rate)
-}
-
-async fn drain_to_nowhere(place: &Place, relays: usize, events: u64) -> Result<(f64, Sink)> {
-    let sink = Sink::new(events);
-    Ok((drain(place, relays, events, &sink, &sink).await?, sink))
 }
 
 async fn drain_by_hand<F: Floor>(floor: &F, relays: usize, events: u64) -> Result<f64> {
@@ -217,11 +206,12 @@ async fn huge(place: &Place) -> Result<Figure> {
     append(place, 0, SMALL).await?;
     place.settle().await?;
     ours::drain(place, HUGE).await?;
-    let (small, _) = drain_to_nowhere(place, 1, SMALL).await?;
+    let small = drain(place, 1, SMALL, &Sink::new(SMALL)).await?;
     append(place, SMALL, HUGE - SMALL).await?;
     place.settle().await?;
     ours::drain(place, HUGE).await?;
-    let (huge, sink) = drain_to_nowhere(place, 1, HUGE).await?;
+    let sink = Sink::new(HUGE);
+    let huge = drain(place, 1, HUGE, &sink).await?;
     pairs.push(huge, small);
     Ok(Figure::new(
         place.server.name(),

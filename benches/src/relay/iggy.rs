@@ -1,13 +1,9 @@
 //! The relay to Iggy, against the same relay to a transport that stores nothing.
 
 use anyhow::Result;
-use rustok_events::{
-    EventTransport, TransportError,
-    iggy::{
-        IggyConfig, IggyMode, IggyTransport,
-        embedded::{BrokerConfig, EmbeddedBroker},
-    },
-    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
+use rustok_events::iggy::{
+    IggyConfig, IggyMode, IggyTransport,
+    embedded::{BrokerConfig, EmbeddedBroker},
 };
 
 use super::{
@@ -38,11 +34,9 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
     let mut inversions = 0;
     // The first pair only opens connections and warms caches.
     for pair in 0..=options.pairs() {
-        let sink = Sink::new(EVENTS);
-        let counted = Counted { iggy: iggy.clone(), sink: sink.clone() };
-        let through = drain(&place, 1, EVENTS, &sink, &counted).await?;
-        let nowhere = Sink::new(EVENTS);
-        let nowhere = drain(&place, 1, EVENTS, &nowhere, &nowhere).await?;
+        let sink = Sink::new(EVENTS).behind(&iggy);
+        let through = drain(&place, 1, EVENTS, &sink).await?;
+        let nowhere = drain(&place, 1, EVENTS, &Sink::new(EVENTS)).await?;
         inversions += sink.inversions();
         if pair > 0 {
             pairs.push(through, nowhere);
@@ -54,53 +48,4 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
     let figure = Figure::new(server.name(), name, "events/s", &pairs).target(0.6);
     options.print(&figure.requires(inversions == 0).note(format!("{inversions} inversions")));
     Ok(())
-}
-
-/// Counts what Iggy has acknowledged.
-#[derive(Clone)]
-struct Counted {
-    iggy: IggyTransport,
-    sink: Sink,
-}
-
-impl EventTransport for Counted {
-    fn provision<'a>(
-        &'a self,
-        topics: &'a [TopicSpec],
-    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
-        self.iggy.provision(topics)
-    }
-
-    fn publish<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        partition: u32,
-        messages: Vec<OutgoingMessage>,
-    ) -> BoxFuture<'a, Result<(), TransportError>> {
-        Box::pin(async move {
-            let payloads: Vec<_> = messages.iter().map(|message| message.payload.clone()).collect();
-            self.iggy.publish(topic, partition, messages).await?;
-            for payload in &payloads {
-                self.sink.take(payload);
-            }
-            Ok(())
-        })
-    }
-
-    fn subscribe<'a>(
-        &'a self,
-        group: &'a str,
-        topic: &'a TopicName,
-        start: StartFrom,
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
-        EventTransport::subscribe(&self.iggy, group, topic, start)
-    }
-
-    fn is_connected(&self) -> bool {
-        self.iggy.is_connected()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
-        EventTransport::shutdown(&self.iggy)
-    }
 }

@@ -10,59 +10,39 @@ mod pool;
 mod producers;
 mod publish;
 
+use std::ops::Deref;
+
 use anyhow::Result;
 
 use self::floor::{Floor, MariaDbFloor, PostgresFloor, SqliteFloor};
 use crate::{
     database::Server,
-    figure::{Figure, is_named},
+    selection::{Databases, Selection},
 };
 
 /// What is printed, and how thoroughly.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Three short pairs a figure: to see that it runs.
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Also what takes minutes: five million events that wait, and five million that are kept.
     #[arg(long)]
     full: bool,
-    /// Only the cells whose name contains this.
-    #[arg(long, value_name = "NAME")]
-    only: Vec<String>,
-    /// Only the databases whose name contains this, such as `postgresql`.
-    #[arg(long, value_name = "NAME")]
-    database: Vec<String>,
+    #[command(flatten)]
+    databases: Databases,
 }
 
-impl Options {
-    /// How many pairs a short cell takes.
-    fn pairs(&self) -> usize {
-        if self.quick { 3 } else { 15 }
-    }
+impl Deref for Options {
+    type Target = Selection;
 
-    fn wants(&self, cell: &str) -> bool {
-        is_named(cell, &self.only)
-    }
-
-    fn wants_database(&self, server: Server) -> bool {
-        is_named(server.name(), &self.database)
-    }
-
-    /// Prints a figure as soon as it is there.
-    fn print(&self, figure: &Figure) {
-        figure.print(self.json);
+    fn deref(&self) -> &Selection {
+        &self.selection
     }
 }
 
 /// Measures and prints.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    if !options.json {
-        println!("{}", Figure::header("database", "ours", "hand-written"));
-    }
+    options.header("database", "ours", "hand-written");
     let servers = [
         Server::Postgres { synchronous: true },
         Server::Postgres { synchronous: false },
@@ -70,7 +50,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         Server::Sqlite,
     ];
     for server in servers {
-        if options.wants_database(server) && server.is_available() {
+        if options.databases.want(server) {
             match server {
                 Server::Postgres { .. } => cells::<PostgresFloor>(server, &options).await?,
                 Server::MariaDb => cells::<MariaDbFloor>(server, &options).await?,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use rustok_events::{EventTransport, Relay, RelayConfig, TransactionalEventBus};
+use rustok_events::{Relay, RelayConfig, TransactionalEventBus};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait,
 };
@@ -62,12 +62,8 @@ pub(crate) struct Relays {
 
 impl Relays {
     /// Starts relays and waits until the parts are spread evenly over them.
-    pub(crate) async fn start(
-        place: &Place,
-        count: usize,
-        transport: &(impl EventTransport + Clone),
-    ) -> Result<Self> {
-        Self::start_with(place, count, 8, transport).await
+    pub(crate) async fn start(place: &Place, count: usize, sink: &Sink) -> Result<Self> {
+        Self::start_with(place, count, 8, sink).await
     }
 
     /// [`start`](Self::start) with pools of so many connections.
@@ -75,13 +71,13 @@ impl Relays {
         place: &Place,
         count: usize,
         connections: u32,
-        transport: &(impl EventTransport + Clone),
+        sink: &Sink,
     ) -> Result<Self> {
         let stop = CancellationToken::new();
         let mut running = Vec::new();
         for _ in 0..count {
             let db = place.connect(connections).await?;
-            let relay = Relay::new(db, transport.clone(), RelayConfig::default());
+            let relay = Relay::new(db, sink.clone(), RelayConfig::default());
             running.push(tokio::spawn(relay.run(stop.clone())));
         }
         let relays = Self { stop, running };
