@@ -112,7 +112,7 @@ impl Visitor<'_> {
                 None
             }
         };
-        // A look costs two queries, where leases cost two transactions.
+        // The rest of the look costs two queries, where leases cost two transactions.
         if !keeps && delayed.is_some() && self.is_drained().await? {
             return Ok(Found { delayed, ..Found::default() });
         }
