@@ -34,6 +34,8 @@ pub(super) async fn pages(
         array(in_turn().map(|lease| lease.epoch)),
         one_more(of_part).into(),
         one_more(of_part).into(),
+        one_more(of_part).into(),
+        one_more(of_part).into(),
         one_more(limit).into(),
     ];
     let rows = db.query_all_raw(sql(&SELECT, values)).await?;
@@ -70,9 +72,10 @@ mod column {
 ///
 /// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
 /// alone, out of the index, and only the page's own rows are fetched; else each page would read and sort all that is
-/// left of a long backlog. `LIMIT 1` keeps the look-ups look-ups, whatever the planner thinks of a table it has no
-/// statistics of: the retained rows of a part must not be read. What `xip` holds is an array, which is taken for
-/// short: a function's rows are taken for a thousand, and a plan that is thought dear is compiled each time it runs.
+/// left of a long backlog. `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of a table it has no
+/// statistics of: the retained rows of a part must not be read. (`txid = ANY (xip)` in their place becomes a filter
+/// over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are taken for a
+/// thousand, and a plan that is thought dear is compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
@@ -87,9 +90,11 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                 AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
                 AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
              UNION ALL
-             SELECT {columns} FROM rustok_outbox e
-              WHERE {condition} AND e.part = c.part AND e.id >= c.floor AND e.txid = ANY(c.xip)
-                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id"
+             SELECT e.* FROM unnest(c.xip) AS x (txid) CROSS JOIN LATERAL (
+                 SELECT {columns} FROM rustok_outbox e
+                  WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor AND e.id > c.last_id
+                  ORDER BY e.id LIMIT ?) e
+              WHERE {condition} AND pg_visible_in_snapshot(x.txid, c.hi)"
         )
     };
     let fresh = window("NOT c.is_paged", &format!("e.id, {columns}"));
