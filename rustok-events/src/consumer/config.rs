@@ -29,6 +29,9 @@ pub struct ConsumerConfig {
     pub redelivery_concurrency: usize,
     /// How often to look for held events that another process left, or that an operator wants tried again.
     pub redelivery_tick: Duration,
+    /// How long a process has a held event to itself beyond [`handler_timeout`](Self::handler_timeout) while it tries
+    /// it. Should it die there, another takes the event up after that time.
+    pub redelivery_margin: Duration,
     /// What becomes of a message that cannot be read as an event: `malformed_envelope`, `unknown_content_type`,
     /// `malformed_payload`, `invalid_event`.
     pub undecodable: OnUnreadable,
@@ -94,6 +97,7 @@ impl Default for ConsumerConfig {
             retry_in_place: Duration::from_secs(1),
             redelivery_concurrency: 4,
             redelivery_tick: Duration::from_secs(1),
+            redelivery_margin: Duration::from_secs(30),
             undecodable: OnUnreadable::Park,
             unknown_version: OnUnreadable::Hold,
             unknown_event: None,

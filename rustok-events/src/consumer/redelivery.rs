@@ -25,8 +25,6 @@ use crate::{
     transport::TopicName,
 };
 
-/// How long a row is leased beyond what a handler may take.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// How long a row is leased if a handler may take as long as it likes.
 const LONG_LEASE: Duration = Duration::from_mins(15);
 /// How often to look for keys that nobody promoted.
@@ -161,6 +159,12 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         Ok(())
     }
 
+    /// How long a row is leased.
+    fn lease(&self) -> Duration {
+        let margin = self.config.redelivery_margin;
+        self.config.handler_timeout.map_or(LONG_LEASE, |limit| limit + margin)
+    }
+
     /// Tries a held event and, as long as that succeeds, the next ones of its key.
     async fn one_key(&self, due: Due, stop: &CancellationToken) -> Result<(), Halt> {
         let Some(processor) = self
@@ -170,19 +174,24 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         else {
             return Ok(());
         };
-        let lease = self.config.handler_timeout.map_or(LONG_LEASE, |limit| limit + LEASE_MARGIN);
+        let lease = self.lease();
         let mut next = Some(due.id);
         let mut claimed = false;
         while let Some(id) = next {
             let now = self.config.clock.now();
             let claim = Claim { owner: self.owner.clone(), now, until: now + lease };
             let db = &processor.writer.db;
-            let event = if claimed {
-                held::claimed(db, id, &claim).await
-            } else {
-                held::claim(db, id, &claim).await
+            let event = async {
+                self.config.faults.database("consumer.claim.before").await?;
+                let event = if claimed {
+                    held::claimed(db, id, &claim).await?
+                } else {
+                    held::claim(db, id, &claim).await?
+                };
+                self.config.faults.database("consumer.claim.after").await?;
+                Ok(event)
             };
-            let event = match event {
+            let event = match event.await {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(()),
                 Err(error) => return processor.database_failed(error),

@@ -49,6 +49,8 @@ pub const POINTS: &[&str] = &[
     "consumer.commit.after",
     "consumer.acknowledge.before",
     "consumer.acknowledge.after",
+    "consumer.claim.before",
+    "consumer.claim.after",
 ];
 
 /// No faults: what a build without the `testing` feature carries, of no size and no effect.
