@@ -3,7 +3,7 @@
 use crate::{
     Codec, EventId,
     codec::EncodedPayload,
-    envelope::EventMeta,
+    envelope::{EventMeta, Texts},
     handler::{Delivered, Failure},
     held,
     transport::IncomingMessage,
@@ -18,7 +18,17 @@ pub(super) struct Message {
 
 impl Message {
     pub(super) fn read(raw: IncomingMessage) -> Self {
-        let content = read(&raw);
+        Self::read_with(raw, &mut Texts::default())
+    }
+
+    /// The messages of one delivery, which have texts in common.
+    pub(super) fn read_all(raw: Vec<IncomingMessage>) -> Vec<Self> {
+        let mut texts = Texts::default();
+        raw.into_iter().map(|raw| Self::read_with(raw, &mut texts)).collect()
+    }
+
+    fn read_with(raw: IncomingMessage, texts: &mut Texts) -> Self {
+        let content = read(&raw, texts);
         Self { raw, content }
     }
 
@@ -38,8 +48,8 @@ impl Message {
     }
 }
 
-fn read(raw: &IncomingMessage) -> Result<Delivered, Failure> {
-    let meta = EventMeta::from_wire(&raw.headers)?;
+fn read(raw: &IncomingMessage, texts: &mut Texts) -> Result<Delivered, Failure> {
+    let meta = EventMeta::from_wire_with(&raw.headers, texts)?;
     let codec = Codec::from_content_type(&meta.content_type).ok_or_else(|| {
         let error = format!("no codec for content type `{}`", meta.content_type);
         Failure::unreadable("unknown_content_type", error)

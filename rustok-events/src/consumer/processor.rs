@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
         messages: Vec<IncomingMessage>,
         stop: &CancellationToken,
     ) -> (Option<u64>, Result<(), ConsumerError>) {
-        let messages: Vec<Message> = messages.into_iter().map(Message::read).collect();
+        let messages = Message::read_all(messages);
         let mut done = None;
         match self.each(&messages, &mut done, stop).await {
             Ok(()) | Err(Halt::Stopped) => (done, Ok(())),

@@ -3,6 +3,7 @@
 //! On the wire an envelope is a set of headers under CloudEvents 1.0 names, so that a client in another language
 //! reads an event without knowing this crate.
 
+mod texts;
 mod wire;
 
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
@@ -11,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 pub use self::wire::WireHeaders;
-pub(crate) use self::wire::name as header_name;
+pub(crate) use self::{texts::Texts, wire::name as header_name};
 use crate::EventId;
 
 /// The header names of the wire format.
@@ -169,36 +170,84 @@ impl EventMeta {
     /// # Errors
     /// [`EnvelopeError`] names the header that is missing or that cannot be read.
     pub fn from_wire(wire: &WireHeaders) -> Result<Self, EnvelopeError> {
-        let source = text(wire, header::SOURCE)?;
+        Self::from_wire_with(wire, &mut Texts::default())
+    }
+
+    /// [`from_wire`](Self::from_wire), with what earlier events have in common with this one.
+    pub(crate) fn from_wire_with(
+        wire: &WireHeaders,
+        texts: &mut Texts,
+    ) -> Result<Self, EnvelopeError> {
+        let (own, headers) = Own::of(wire);
+        let source = text(own.source, header::SOURCE)?;
         let (stream, topic) = source
             .strip_prefix('/')
             .and_then(|path| path.split_once('/'))
             .ok_or_else(|| EnvelopeError::unreadable(header::SOURCE, source))?;
-        let id = parsed::<Uuid>(wire, header::ID)?;
+        let id = parsed::<Uuid>(own.id, header::ID)?;
         Ok(Self {
             id: EventId::from(id),
-            name: text(wire, header::TYPE)?.into(),
-            version: parsed(wire, header::DATA_VERSION)?,
-            stream: stream.into(),
-            topic: topic.into(),
-            key: wire.get(header::PARTITION_KEY).map(<[u8]>::to_vec),
-            tenant_id: parsed(wire, header::TENANT_ID)?,
-            actor_id: optional(wire, header::ACTOR_ID)?,
-            correlation_id: optional(wire, header::CORRELATION_ID)?.unwrap_or(id),
-            causation_id: optional(wire, header::CAUSATION_ID)?,
-            occurred_at: time(wire)?,
-            content_type: text(wire, header::CONTENT_TYPE)?.into(),
-            headers: wire
-                .iter()
-                .filter(|(name, _)| {
-                    !name.starts_with(header::RESERVED_PREFIX) && *name != header::CONTENT_TYPE
-                })
-                .filter_map(|(name, value)| {
-                    Some((name.to_owned(), std::str::from_utf8(value).ok()?.to_owned()))
-                })
-                .collect(),
+            name: texts.keep(text(own.name, header::TYPE)?),
+            version: parsed(own.version, header::DATA_VERSION)?,
+            stream: texts.keep(stream),
+            topic: texts.keep(topic),
+            key: own.key.map(<[u8]>::to_vec),
+            tenant_id: parsed(own.tenant_id, header::TENANT_ID)?,
+            actor_id: optional(own.actor_id, header::ACTOR_ID)?,
+            correlation_id: optional(own.correlation_id, header::CORRELATION_ID)?.unwrap_or(id),
+            causation_id: optional(own.causation_id, header::CAUSATION_ID)?,
+            occurred_at: time(own.time)?,
+            content_type: texts.keep(text(own.content_type, header::CONTENT_TYPE)?),
+            headers,
             attempt: 1,
         })
+    }
+}
+
+/// The envelope's own headers as they came.
+#[derive(Default)]
+struct Own<'w> {
+    source: Option<&'w [u8]>,
+    id: Option<&'w [u8]>,
+    name: Option<&'w [u8]>,
+    version: Option<&'w [u8]>,
+    key: Option<&'w [u8]>,
+    tenant_id: Option<&'w [u8]>,
+    actor_id: Option<&'w [u8]>,
+    correlation_id: Option<&'w [u8]>,
+    causation_id: Option<&'w [u8]>,
+    time: Option<&'w [u8]>,
+    content_type: Option<&'w [u8]>,
+}
+
+impl<'w> Own<'w> {
+    /// Tells them from the application's, in one pass: looking up a dozen names takes longer.
+    fn of(wire: &'w WireHeaders) -> (Self, BTreeMap<String, String>) {
+        let (mut own, mut headers) = (Self::default(), BTreeMap::new());
+        for (name, value) in wire.iter() {
+            let place = match name {
+                header::SOURCE => &mut own.source,
+                header::ID => &mut own.id,
+                header::TYPE => &mut own.name,
+                header::DATA_VERSION => &mut own.version,
+                header::PARTITION_KEY => &mut own.key,
+                header::TENANT_ID => &mut own.tenant_id,
+                header::ACTOR_ID => &mut own.actor_id,
+                header::CORRELATION_ID => &mut own.correlation_id,
+                header::CAUSATION_ID => &mut own.causation_id,
+                header::TIME => &mut own.time,
+                header::CONTENT_TYPE => &mut own.content_type,
+                _ if name.starts_with(header::RESERVED_PREFIX) => continue,
+                _ => {
+                    if let Ok(value) = std::str::from_utf8(value) {
+                        headers.insert(name.to_owned(), value.to_owned());
+                    }
+                    continue;
+                }
+            };
+            *place = Some(value);
+        }
+        (own, headers)
     }
 }
 
@@ -206,33 +255,33 @@ fn put_id(wire: &mut WireHeaders, name: &'static str, id: Uuid) {
     wire.insert(name, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
 }
 
-fn text<'a>(wire: &'a WireHeaders, name: &'static str) -> Result<&'a str, EnvelopeError> {
-    let bytes = wire.get(name).ok_or(EnvelopeError::Missing { header: name })?;
+fn text<'w>(value: Option<&'w [u8]>, name: &'static str) -> Result<&'w str, EnvelopeError> {
+    let bytes = value.ok_or(EnvelopeError::Missing { header: name })?;
     std::str::from_utf8(bytes)
         .map_err(|_| EnvelopeError::unreadable(name, &String::from_utf8_lossy(bytes)))
 }
 
 /// Written by this crate it is RFC 3339, which is read faster than whatever else a time may look like.
-fn time(wire: &WireHeaders) -> Result<DateTime<Utc>, EnvelopeError> {
-    match DateTime::parse_from_rfc3339(text(wire, header::TIME)?) {
+fn time(value: Option<&[u8]>) -> Result<DateTime<Utc>, EnvelopeError> {
+    match DateTime::parse_from_rfc3339(text(value, header::TIME)?) {
         Ok(time) => Ok(time.to_utc()),
-        Err(_) => parsed(wire, header::TIME),
+        Err(_) => parsed(value, header::TIME),
     }
 }
 
 fn parsed<T: std::str::FromStr>(
-    wire: &WireHeaders,
+    value: Option<&[u8]>,
     name: &'static str,
 ) -> Result<T, EnvelopeError> {
-    let value = text(wire, name)?;
+    let value = text(value, name)?;
     value.parse().map_err(|_| EnvelopeError::unreadable(name, value))
 }
 
 fn optional<T: std::str::FromStr>(
-    wire: &WireHeaders,
+    value: Option<&[u8]>,
     name: &'static str,
 ) -> Result<Option<T>, EnvelopeError> {
-    wire.contains_key(name).then(|| parsed(wire, name)).transpose()
+    value.map(|_| parsed(value, name)).transpose()
 }
 
 /// Why headers did not become an envelope: the message was not written by this crate, or was damaged.

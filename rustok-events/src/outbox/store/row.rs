@@ -1,6 +1,6 @@
 //! An outbox row as SQL values and back, the same on every database.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sea_orm::{
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::StoredEvent;
 use crate::{
     EventId,
-    envelope::EventMeta,
+    envelope::{EventMeta, Texts},
     outbox::OutboxRecord,
     sql::{from_micros, micros},
 };
@@ -47,12 +47,8 @@ pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_
 /// Reads the events of rows.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    /// Texts that many rows have in common, such as names of topics: each is kept once.
-    texts: Vec<Arc<str>>,
+    texts: Texts,
 }
-
-/// Names are few; more different ones than this are not looked for.
-const TEXTS: usize = 64;
 
 impl Reader {
     /// The event of a row whose first columns are `id` and [`COLUMNS`].
@@ -92,17 +88,17 @@ impl Reader {
             record: OutboxRecord {
                 meta: EventMeta {
                     id: EventId::from(id(1)?),
-                    name: self.text(text(2)?),
+                    name: self.texts.keep(text(2)?),
                     version: small(number(3)?)?,
-                    stream: self.text(text(4)?),
-                    topic: self.text(text(5)?),
+                    stream: self.texts.keep(text(4)?),
+                    topic: self.texts.keep(text(5)?),
                     key: key.map(<[u8]>::to_vec),
                     tenant_id: id(8)?,
                     actor_id: optional_id(9)?,
                     correlation_id: id(10)?,
                     causation_id: optional_id(11)?,
                     occurred_at: from_micros(number(12)?)?,
-                    content_type: self.text(text(13)?),
+                    content_type: self.texts.keep(text(13)?),
                     headers: read_headers(text(14)?)?,
                     attempt: 1,
                 },
@@ -110,17 +106,6 @@ impl Reader {
                 payload: Bytes::copy_from_slice(payload),
             },
         })
-    }
-
-    fn text(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.iter().find(|known| ***known == *text) {
-            return Arc::clone(known);
-        }
-        let text: Arc<str> = text.into();
-        if self.texts.len() < TEXTS {
-            self.texts.push(Arc::clone(&text));
-        }
-        text
     }
 }
 
