@@ -7,8 +7,10 @@ use crate::{envelope::WireHeaders, transport::IncomingMessage};
 
 /// Reads a message. Headers that cannot be read are left out: the message is then no event, and is kept as such.
 pub(super) fn read(partition: u32, message: IggyMessage) -> IncomingMessage {
-    let raw = message.user_headers.as_deref().unwrap_or_default();
-    let headers = plain(raw).unwrap_or_else(|| of_any_kind(partition, &message));
+    let headers = match message.user_headers.as_deref() {
+        None => WireHeaders::new(),
+        Some(raw) => plain(raw).unwrap_or_else(|| of_any_kind(partition, &message)),
+    };
     IncomingMessage { partition, offset: message.header.offset, headers, payload: message.payload }
 }
 

@@ -55,7 +55,9 @@ impl Member {
         start: StartFrom,
     ) -> Result<Self, TransportError> {
         let seat = Seat::join(connection, group, topic).await?;
-        let places = places(&seat, seat.is_new && start == StartFrom::End).await?;
+        let (places, ends) = places(&seat, seat.is_new && start == StartFrom::End).await?;
+        // What is there already is read without waiting for the watcher's first look.
+        watcher.signal.ends(&ends);
         Ok(Self {
             seat: Arc::new(seat),
             news: watcher.signal.subscribe(),
@@ -125,15 +127,13 @@ impl Member {
     ) -> Vec<IncomingMessage> {
         let cursor = &mut self.cursors[partition];
         let from = cursor.next().unwrap_or(0);
-        // At once as long as it becomes: a filter does not say, and the vector would grow step by step.
-        let mut messages = Vec::with_capacity(polled.messages.len());
-        messages.extend(
-            polled
-                .messages
-                .into_iter()
-                .filter(|message| message.header.offset >= from)
-                .map(|message| incoming::read(number(partition), message)),
-        );
+        let mut polled = polled.messages;
+        if polled.first().is_some_and(|first| first.header.offset < from) {
+            polled.retain(|message| message.header.offset >= from);
+        }
+        let partition = number(partition);
+        let messages: Vec<_> =
+            polled.into_iter().map(|message| incoming::read(partition, message)).collect();
         match messages.last() {
             Some(last) => cursor.read(last.offset, messages.len() as u64, news),
             None => cursor.found_nothing(news, Instant::now()),
@@ -188,16 +188,16 @@ impl Member {
     }
 }
 
-/// Finds the last offset of each partition that the group is done with. What was stored is asked for before the
-/// ends are: a group in motion then never seems to be ahead of its topic.
-async fn places(seat: &Seat, at_end: bool) -> Result<Vec<Option<u64>>, TransportError> {
+/// Finds the last offset of each partition that the group is done with, and the offset after its last message. What
+/// was stored is asked for before the ends are: a group in motion then never seems to be ahead of its topic.
+async fn places(seat: &Seat, at_end: bool) -> Result<(Vec<Option<u64>>, Vec<u64>), TransportError> {
     let count = seat.details().await?.partitions_count;
     let mut places = Vec::new();
     for partition in 0..count {
         places.push(seat.stored(partition).await?);
     }
     let ends = topic_watch::ends(&seat.details().await?);
-    for ((partition, place), end) in (0..count).zip(&mut places).zip(ends) {
+    for ((partition, place), &end) in (0..count).zip(&mut places).zip(&ends) {
         if at_end && place.is_none() && end > 0 {
             // Stored, not just remembered: the group begins there also if it handles nothing before a restart.
             match seat.store(partition, end - 1).await {
@@ -221,7 +221,7 @@ async fn places(seat: &Seat, at_end: bool) -> Result<Vec<Option<u64>>, Transport
             _ => {}
         }
     }
-    Ok(places)
+    Ok((places, ends))
 }
 
 impl Subscription for Member {

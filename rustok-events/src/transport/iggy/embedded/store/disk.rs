@@ -142,17 +142,31 @@ impl Disk {
         count: u32,
         bytes: usize,
     ) -> Result<Found, IggyError> {
-        let start = self.seek(partition, offset)?;
-        let from = start.map_or(offset, |key| key.base);
         let prefix = partition_prefix(partition.topic, partition.id);
-        let low = [prefix.as_slice(), &from.to_be_bytes()].concat();
         let high = [prefix.as_slice(), &[0xFF; 25]].concat();
+        let rows = |from: u64| {
+            let low = [prefix.as_slice(), &from.to_be_bytes()].concat();
+            self.log.range(low..high.clone()).map(fjall::Guard::into_inner)
+        };
+        // Whoever reads on mostly begins where a record does; if not, the record before has to be looked for.
+        let mut next = rows(offset);
+        let mut row = next.next();
+        let begins = match &row {
+            Some(Ok((key, _))) => RecordKey::decode(key)?.base == offset,
+            Some(Err(_)) => true,
+            None => false,
+        };
+        if !begins && let Some(before) = self.seek(partition, offset)? {
+            next = rows(before.base);
+            row = next.next();
+        }
         let mut found = Found::default();
-        for row in self.log.range(low..high) {
-            let (key, frames) = row.into_inner().map_err(|error| unreadable(&error))?;
+        while let Some(read) = row {
+            let (key, frames) = read.map_err(|error| unreadable(&error))?;
             if !add_record(&mut found, &key, Bytes::from_owner(frames), offset, count, bytes)? {
                 break;
             }
+            row = next.next();
         }
         Ok(found)
     }
