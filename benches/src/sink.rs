@@ -72,8 +72,12 @@ impl Sink {
 
     /// Takes an event in.
     pub(crate) fn take(&self, payload: &[u8]) {
+        self.came(sample::number(payload));
+    }
+
+    /// Notes that the event of a number came.
+    pub(crate) fn came(&self, number: u64) {
         let seen = &*self.seen;
-        let number = sample::number(payload);
         let bit = 1 << (number % 64);
         if seen.delivered[(number / 64) as usize].fetch_or(bit, Relaxed) & bit != 0 {
             seen.duplicates.fetch_add(1, Relaxed);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use rustok_events::{Relay, RelayConfig, TransactionalEventBus};
+use rustok_events::{EventTransport, Relay, RelayConfig, TransactionalEventBus};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait,
 };
@@ -24,14 +24,38 @@ pub(crate) async fn publish(
     sink: Option<&Sink>,
 ) -> Result<()> {
     let txn = db.begin().await?;
-    order(&txn, &samples[0]).await?;
+    write(&txn, bus, samples, sink).await?;
+    bus.commit(txn).await?;
+    Ok(())
+}
+
+/// [`publish`] without the wake of a `bus.commit`: the relay finds the events when it looks next.
+pub(crate) async fn publish_unheard(
+    db: &DatabaseConnection,
+    bus: &TransactionalEventBus,
+    samples: Vec<Sample>,
+    sink: &Sink,
+) -> Result<()> {
+    let txn = db.begin().await?;
+    write(&txn, bus, samples, Some(sink)).await?;
+    txn.commit().await?;
+    Ok(())
+}
+
+async fn write(
+    txn: &DatabaseTransaction,
+    bus: &TransactionalEventBus,
+    samples: Vec<Sample>,
+    sink: Option<&Sink>,
+) -> Result<()> {
+    order(txn, &samples[0]).await?;
     let numbers: Vec<u64> = sink.iter().flat_map(|_| samples.iter().map(Sample::number)).collect();
     match <[Sample; 1]>::try_from(samples) {
         Ok([sample]) => {
-            bus.publish_in_tx(&txn, TENANT, None, sample).await?;
+            bus.publish_in_tx(txn, TENANT, None, sample).await?;
         }
         Err(samples) => {
-            bus.publish_all_in_tx(&txn, TENANT, None, samples).await?;
+            bus.publish_all_in_tx(txn, TENANT, None, samples).await?;
         }
     }
     if let Some(sink) = sink {
@@ -39,7 +63,6 @@ pub(crate) async fn publish(
             sink.committing(number);
         }
     }
-    bus.commit(txn).await?;
     Ok(())
 }
 
@@ -66,6 +89,14 @@ impl Relays {
         Self::start_with(place, count, 8, sink).await
     }
 
+    /// Starts one relay to any transport.
+    pub(crate) async fn start_to(place: &Place, transport: impl EventTransport) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let relay = Relay::new(place.connect(8).await?, transport, RelayConfig::default());
+        let running = vec![tokio::spawn(relay.run(stop.clone()))];
+        Self { stop, running }.spread_over(place).await
+    }
+
     /// [`start`](Self::start) with pools of so many connections.
     pub(crate) async fn start_with(
         place: &Place,
@@ -80,14 +111,18 @@ impl Relays {
             let relay = Relay::new(db, sink.clone(), RelayConfig::default());
             running.push(tokio::spawn(relay.run(stop.clone())));
         }
-        let relays = Self { stop, running };
+        Self { stop, running }.spread_over(place).await
+    }
+
+    /// Waits until the parts are spread evenly over them.
+    async fn spread_over(self, place: &Place) -> Result<Self> {
         for _ in 0..3000 {
-            if relays.spread(place).await? == relays.running.len() {
-                return Ok(relays);
+            if self.spread(place).await? == self.running.len() {
+                return Ok(self);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        bail!("the parts were not spread over {count} relays within half a minute")
+        bail!("the parts were not spread over {} relays within half a minute", self.running.len())
     }
 
     /// How many relays hold their share.
