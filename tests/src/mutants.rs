@@ -85,9 +85,8 @@ pub const MUTANTS: &[Mutant] = &[
             },
             Edit {
                 file: "outbox/store/postgres/window.rs",
-                find: "e.txid = ANY(c.xip)
-                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id",
-                replace: "FALSE",
+                find: "WHERE {condition} AND pg_visible_in_snapshot(x.txid, c.hi)",
+                replace: "WHERE FALSE",
             },
             Edit {
                 file: "outbox/store/postgres/mod.rs",
