@@ -97,9 +97,8 @@ impl Log {
     /// [`drain`](Self::drain) over connections that are closed then, which makes known what they read.
     async fn drain_apart(&self) -> u64 {
         let db = self.database.connect().await;
-        let drained =
-            Relay::new(db.clone(), self.transport.clone(), RelayConfig::default()).drain();
-        let published = drained.await.unwrap().published;
+        let relay = Relay::new(db.clone(), self.transport.clone(), RelayConfig::default());
+        let published = relay.drain().await.unwrap().published;
         db.close().await.unwrap();
         published
     }

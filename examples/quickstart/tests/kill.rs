@@ -25,9 +25,15 @@ const PASSED_ONCE: [&str; 4] = [
     "consumer.provision.before",
     "consumer.provision.after",
 ];
-/// Points that a run without refused or delayed events does not pass.
-const NEVER_PASSED: [&str; 4] =
-    ["relay.park.before", "relay.park.after", "relay.release.before", "relay.release.after"];
+/// Points that a run without refused, delayed or failing events does not pass.
+const NEVER_PASSED: [&str; 6] = [
+    "relay.park.before",
+    "relay.park.after",
+    "relay.release.before",
+    "relay.release.after",
+    "consumer.claim.before",
+    "consumer.claim.after",
+];
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn orders(folder: &Path) -> PathBuf {

@@ -11,8 +11,10 @@ use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
+pub(crate) use self::texts::Texts;
 pub use self::wire::WireHeaders;
-pub(crate) use self::{texts::Texts, wire::name as header_name};
+#[cfg(feature = "iggy")]
+pub(crate) use self::wire::name as header_name;
 use crate::EventId;
 
 /// The header names of the wire format.

@@ -107,6 +107,7 @@ impl WireHeaders {
 }
 
 /// A name that was read; one of the envelope's own is not copied.
+#[cfg(any(test, feature = "iggy"))]
 pub(crate) fn name(name: &str) -> Cow<'static, str> {
     match header::ALL.iter().find(|known| **known == name) {
         Some(known) => Cow::Borrowed(known),

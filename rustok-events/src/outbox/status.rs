@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement};
 
+use super::store;
 use crate::{
     clock::Clock,
     sql::{self, from_micros},
@@ -78,7 +79,7 @@ pub(crate) async fn status(db: &DatabaseConnection, clock: &Clock) -> Result<Out
             .map(|row| part(row, now))
             .collect::<Result<Vec<_>, _>>()?;
     let mut oldest: Option<i64> = None;
-    for row in rows(db, waiting(db.get_database_backend())).await? {
+    for row in rows(db, &waiting(db.get_database_backend())).await? {
         let number: i64 = row.try_get("", "part")?;
         let since: i64 = row.try_get("", "since")?;
         oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
@@ -124,25 +125,15 @@ fn part(row: &QueryResult, now: i64) -> Result<PartStatus, DbErr> {
 }
 
 /// The waiting events by part, and when the oldest was written.
-fn waiting(backend: DbBackend) -> &'static str {
-    match backend {
-        DbBackend::Postgres => {
-            "SELECT c.part, COUNT(*) AS events, MIN(o.created_at) AS since
-               FROM rustok_outbox_cursor c
-               JOIN rustok_outbox o ON o.part = c.part AND o.txid >= pg_snapshot_xmin(c.snapshot)
-              WHERE NOT pg_visible_in_snapshot(o.txid, c.snapshot)
-                AND NOT (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))
-              GROUP BY c.part"
-        }
+fn waiting(backend: DbBackend) -> String {
+    let (part, from) = match backend {
+        DbBackend::Postgres => ("c.part", store::postgres::WAITING),
         DbBackend::MySql => {
-            "SELECT p.part, COUNT(*) AS events, MIN(o.created_at) AS since
-               FROM rustok_outbox_pending p JOIN rustok_outbox o ON o.id = p.id GROUP BY p.part"
+            ("p.part", "FROM rustok_outbox_pending p JOIN rustok_outbox o ON o.id = p.id")
         }
-        _ => {
-            "SELECT c.part, COUNT(*) AS events, MIN(o.created_at) AS since
-               FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id GROUP BY c.part"
-        }
-    }
+        _ => ("c.part", "FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id"),
+    };
+    format!("SELECT {part}, COUNT(*) AS events, MIN(o.created_at) AS since {from} GROUP BY {part}")
 }
 
 async fn rows(db: &DatabaseConnection, sql: &str) -> Result<Vec<QueryResult>, DbErr> {

@@ -2,7 +2,7 @@
 
 pub(super) mod lease;
 mod mysql;
-mod postgres;
+pub(in crate::outbox) mod postgres;
 pub(crate) mod row;
 mod sqlite;
 

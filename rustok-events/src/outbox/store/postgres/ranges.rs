@@ -175,7 +175,8 @@ async fn mark_filled(db: &DatabaseConnection, now: i64) -> Result<(), DbErr> {
     db.execute_raw(sql(update, [now.into(), last.into()])).await.map(drop)
 }
 
-/// Moves cursors on that have nothing to read and stand before a filled range: the parts without events.
+/// Moves cursors on that have nothing to read and stand before a filled range: the parts without events. `OFFSET 0`
+/// keeps it a look-up for each of them.
 async fn step_over_silent_parts(db: &DatabaseConnection) -> Result<(), DbErr> {
     let select = "SELECT c.part, c.moved, n.s::text AS now
                     FROM rustok_outbox_cursor c, (SELECT pg_current_snapshot() AS s) n
@@ -183,7 +184,8 @@ async fn step_over_silent_parts(db: &DatabaseConnection) -> Result<(), DbErr> {
                      AND pg_snapshot_xmin(c.snapshot) <= (SELECT MAX(filled_xid) FROM rustok_outbox_range)
                      AND NOT EXISTS (SELECT FROM rustok_outbox e
                                       WHERE e.part = c.part AND e.txid >= pg_snapshot_xmin(c.snapshot)
-                                        AND e.id >= c.floor AND NOT pg_visible_in_snapshot(e.txid, c.snapshot))";
+                                        AND e.id >= c.floor AND NOT pg_visible_in_snapshot(e.txid, c.snapshot)
+                                    OFFSET 0)";
     for row in db.query_all_raw(sql(select, [])).await? {
         let (part, moved): (i64, i64) = (row.try_get("", "part")?, row.try_get("", "moved")?);
         let now: String = row.try_get("", "now")?;
