@@ -13,8 +13,6 @@ use uuid::Uuid;
 
 pub(crate) use self::texts::Texts;
 pub use self::wire::WireHeaders;
-#[cfg(feature = "iggy")]
-pub(crate) use self::wire::name as header_name;
 use crate::EventId;
 
 /// The header names of the wire format.
@@ -47,22 +45,6 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// Headers that start so belong to the envelope; an application's own may not.
     pub const RESERVED_PREFIX: &str = "ce-";
-    /// The names above, sorted.
-    pub(crate) const ALL: [&str; 13] = [
-        ACTOR_ID,
-        CAUSATION_ID,
-        CORRELATION_ID,
-        DATA_VERSION,
-        ID,
-        PARTITION_KEY,
-        SOURCE,
-        SPEC_VERSION,
-        TENANT_ID,
-        TIME,
-        TYPE,
-        CONTENT_TYPE,
-        TRACE_PARENT,
-    ];
 }
 
 /// Everything known of an event besides its payload.

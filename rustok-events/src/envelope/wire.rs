@@ -7,8 +7,6 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use super::header;
-
 /// Headers on the wire: names and the bytes of their values, in the order of the names. Each name is there once.
 ///
 /// ```
@@ -103,15 +101,6 @@ impl WireHeaders {
 
     fn place(&self, name: &str) -> Result<usize, usize> {
         self.entries.binary_search_by(|entry| (*entry.name).cmp(name))
-    }
-}
-
-/// A name that was read; one of the envelope's own is not copied.
-#[cfg(any(test, feature = "iggy"))]
-pub(crate) fn name(name: &str) -> Cow<'static, str> {
-    match header::ALL.iter().find(|known| **known == name) {
-        Some(known) => Cow::Borrowed(known),
-        None => Cow::Owned(name.to_owned()),
     }
 }
 
@@ -237,12 +226,5 @@ mod tests {
             let map: BTreeMap<String, String> = pairs.into_iter().collect();
             prop_assert_eq!(collected, map.into_iter().collect());
         }
-    }
-
-    #[test]
-    fn names_of_the_envelope_are_not_copied() {
-        assert!(matches!(name("ce-id"), Cow::Borrowed("ce-id")));
-        assert!(matches!(name("ce-other"), Cow::Owned(_)));
-        assert!(header::ALL.is_sorted());
     }
 }

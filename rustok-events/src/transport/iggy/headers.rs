@@ -9,9 +9,25 @@ use bytes::Bytes;
 
 use crate::{
     BoxError,
-    envelope::{WireHeaders, header_name},
+    envelope::{WireHeaders, header},
 };
 
+/// The names of the envelope's headers.
+const OWN: [&str; 13] = [
+    header::ACTOR_ID,
+    header::CAUSATION_ID,
+    header::CORRELATION_ID,
+    header::DATA_VERSION,
+    header::ID,
+    header::PARTITION_KEY,
+    header::SOURCE,
+    header::SPEC_VERSION,
+    header::TENANT_ID,
+    header::TIME,
+    header::TYPE,
+    header::CONTENT_TYPE,
+    header::TRACE_PARENT,
+];
 /// The kinds of names and values that are written and read here: bytes and text.
 const RAW: u8 = 1;
 const TEXT: u8 = 2;
@@ -66,7 +82,15 @@ fn pair<'r>(raw: &mut &'r [u8]) -> Option<(Cow<'static, str>, &'r [u8])> {
     if kind == TEXT {
         std::str::from_utf8(value).ok()?;
     }
-    Some((header_name(name), value))
+    Some((own_or_copied(name), value))
+}
+
+/// A name that was read; one of the envelope's own is not copied.
+fn own_or_copied(name: &str) -> Cow<'static, str> {
+    match OWN.iter().find(|own| **own == name) {
+        Some(own) => Cow::Borrowed(own),
+        None => Cow::Owned(name.to_owned()),
+    }
 }
 
 /// `kind: u8, length: u32, bytes`, as the wire has names and values alike. Neither is ever empty.
@@ -104,6 +128,12 @@ mod tests {
         let encoded = encode(&headers).unwrap();
         assert_eq!(sdk.build().unwrap().user_headers.unwrap(), encoded);
         assert_eq!(plain(&encoded), Some(headers));
+    }
+
+    #[test]
+    fn names_of_the_envelope_are_not_copied() {
+        assert!(matches!(own_or_copied("ce-id"), Cow::Borrowed("ce-id")));
+        assert!(matches!(own_or_copied("ce-other"), Cow::Owned(_)));
     }
 
     #[test]
