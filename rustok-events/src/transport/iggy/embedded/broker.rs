@@ -1,7 +1,7 @@
 //! What the connections of one broker share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -17,7 +17,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
 use super::{
     BrokerConfig, BrokerError,
     groups::Group,
-    partition::{Bounds, Partition},
+    partition::{Bounds, Partition, Reader},
     session::{Client, Session, now},
     store::{Change, Disk, Loaded, Space, Store, Work, topic_key, topic_prefix},
     tokens::{TokenRow, Tokens},
@@ -254,22 +254,21 @@ pub(super) fn restore(loaded: &Loaded, config: &BrokerConfig) -> Result<Restored
     if counters.format > FORMAT {
         return Err(format!("written by a later version (layout {})", counters.format).into());
     }
+    let mut rows = RowsOfTopics::sort(loaded, groups);
     for topic_row in topics {
         if topic_row.partitions > MAX_PARTITIONS {
             let (name, count) = (&topic_row.name, topic_row.partitions);
             return Err(format!("topic {name} has {count} partitions: too many to be true").into());
         }
-        let topic = Arc::new(open_topic(topic_row, &loaded.bounds));
-        for (_, group) in groups.iter().filter(|(number, _)| *number == topic.row.number) {
-            let open =
-                Group::new(group.id, group.name.clone(), topic.row.partitions, config.rebalance);
+        let rows = rows.0.remove(&topic_row.number).unwrap_or_default();
+        let topic = Arc::new(open_topic(topic_row, &rows.bounds));
+        for group in rows.groups {
+            let open = Group::new(group.id, group.name, topic.row.partitions, config.rebalance);
             topic.groups().insert(group.id, open);
         }
-        for (number, id, reader, offset) in &loaded.offsets {
-            if *number == topic.row.number
-                && let Some(partition) = topic.partitions.get(*id as usize)
-            {
-                partition.set_offset(reader.clone(), *offset);
+        for (id, reader, offset) in rows.offsets {
+            if let Some(partition) = topic.partitions.get(id as usize) {
+                partition.set_offset(reader.clone(), offset);
             }
         }
         if let Some(stream) = topology.streams.get_mut(&topic.row.stream) {
@@ -279,13 +278,37 @@ pub(super) fn restore(loaded: &Loaded, config: &BrokerConfig) -> Result<Restored
     Ok(Restored { counters, topology, tokens })
 }
 
-fn open_topic(row: TopicRow, bounds: &[(u64, u32, Bounds)]) -> Topic {
+/// What was stored of one topic.
+#[derive(Default)]
+struct RowsOfTopic<'l> {
+    groups: Vec<GroupRow>,
+    bounds: HashMap<u32, Bounds>,
+    offsets: Vec<(u32, &'l Reader, u64)>,
+}
+
+/// What was stored, topic by topic: looked through once, and not once for each topic.
+struct RowsOfTopics<'l>(HashMap<u64, RowsOfTopic<'l>>);
+
+impl<'l> RowsOfTopics<'l> {
+    fn sort(loaded: &'l Loaded, groups: Vec<(u64, GroupRow)>) -> Self {
+        let mut topics = HashMap::<u64, RowsOfTopic<'l>>::new();
+        for (topic, group) in groups {
+            topics.entry(topic).or_default().groups.push(group);
+        }
+        for (topic, partition, bounds) in &loaded.bounds {
+            topics.entry(*topic).or_default().bounds.insert(*partition, *bounds);
+        }
+        for (topic, partition, reader, offset) in &loaded.offsets {
+            topics.entry(*topic).or_default().offsets.push((*partition, reader, *offset));
+        }
+        Self(topics)
+    }
+}
+
+fn open_topic(row: TopicRow, bounds: &HashMap<u32, Bounds>) -> Topic {
     let partitions = (0..row.partitions)
         .map(|id| {
-            let bounds = bounds
-                .iter()
-                .find(|(topic, partition, _)| *topic == row.number && *partition == id)
-                .map_or_else(Bounds::default, |(_, _, bounds)| *bounds);
+            let bounds = bounds.get(&id).copied().unwrap_or_default();
             Arc::new(Partition::new(row.number, id, row.created_at, bounds))
         })
         .collect();
