@@ -72,16 +72,41 @@ impl TopicSignal {
 
     /// Takes over the ends of all partitions. Returns whether any changed.
     pub(super) fn ends(&self, ends: &[u64]) -> bool {
+        self.update(ends, |_, end| end)
+    }
+
+    /// Takes over ends that may be older than those that are known: none is lowered.
+    pub(super) fn at_least(&self, ends: &[u64]) -> bool {
+        self.update(ends, u64::max)
+    }
+
+    fn update(&self, ends: &[u64], new: fn(u64, u64) -> u64) -> bool {
         self.partitions.send_if_modified(|partitions| {
             if partitions.len() < ends.len() {
                 partitions.resize(ends.len(), News::default());
             }
             let mut changed = false;
             for (news, end) in partitions.iter_mut().zip(ends) {
-                changed |= news.end != *end;
-                news.end = *end;
+                let end = new(news.end, *end);
+                changed |= news.end != end;
+                news.end = end;
             }
             changed
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_member_saw_as_it_joined_does_not_undo_what_was_seen_since() {
+        let signal = of(&"broker".into(), &TopicName::new("test", "signals"));
+        assert!(signal.ends(&[5, 1]));
+        assert!(signal.at_least(&[3, 2]));
+        assert!(!signal.at_least(&[3, 2]));
+        let ends: Vec<u64> = signal.subscribe().borrow().iter().map(|news| news.end).collect();
+        assert_eq!(ends, [5, 2]);
     }
 }

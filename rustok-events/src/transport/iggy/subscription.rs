@@ -57,7 +57,7 @@ impl Member {
         let seat = Seat::join(connection, group, topic).await?;
         let (places, ends) = places(&seat, seat.is_new && start == StartFrom::End).await?;
         // What is there already is read without waiting for the watcher's first look.
-        watcher.signal.ends(&ends);
+        watcher.signal.at_least(&ends);
         Ok(Self {
             seat: Arc::new(seat),
             news: watcher.signal.subscribe(),
