@@ -118,9 +118,10 @@ impl Sink {
         self.seen.inversions.load(Relaxed)
     }
 
-    /// The times of all that came, shortest first.
-    pub(crate) fn latencies(&self) -> Vec<Duration> {
-        let took = self.seen.times.iter().map(|(_, took)| took.load(Relaxed));
+    /// The times of all that came with numbers from `first` on, shortest first.
+    pub(crate) fn latencies(&self, first: u64) -> Vec<Duration> {
+        let times = self.seen.times.iter().skip(first as usize);
+        let took = times.map(|(_, took)| took.load(Relaxed));
         let mut latencies: Vec<_> =
             took.filter(|took| *took > 0).map(Duration::from_nanos).collect();
         latencies.sort_unstable();

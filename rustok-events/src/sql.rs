@@ -1,5 +1,7 @@
 //! Small SQL building blocks that every table of this crate shares.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
@@ -105,29 +107,37 @@ pub(crate) fn insert_if_absent(
 
 /// `?` as PostgreSQL writes it: `$1`, `$2`, …
 fn numbered(sql: &str) -> String {
-    let mut numbered = String::with_capacity(sql.len() + 16);
-    let mut parameter = 0;
-    for character in sql.chars() {
-        if character == '?' {
-            parameter += 1;
-            numbered.push('$');
-            numbered.push_str(&parameter.to_string());
-        } else {
-            numbered.push(character);
+    let mut numbered = String::with_capacity(sql.len() * 5 / 4 + 16);
+    for (parameter, text) in sql.split('?').enumerate() {
+        if parameter > 0 {
+            // Writing into a string never fails.
+            let _ = write!(numbered, "${parameter}");
         }
+        numbered.push_str(text);
     }
     numbered
 }
 
 /// `(?, ?, …), (?, ?, …), …`
 pub(crate) fn value_rows(rows: usize, columns: usize) -> String {
-    let row = format!("({})", value_list(columns));
-    vec![row; rows].join(", ")
+    list(&format!("({})", value_list(columns)), rows)
 }
 
 /// `?, ?, …`
 pub(crate) fn value_list(values: usize) -> String {
-    vec!["?"; values].join(", ")
+    list("?", values)
+}
+
+/// `item, item, …`
+fn list(item: &str, times: usize) -> String {
+    let mut list = String::with_capacity(times * (item.len() + 2));
+    for place in 0..times {
+        if place > 0 {
+            list.push_str(", ");
+        }
+        list.push_str(item);
+    }
+    list
 }
 
 /// Times are kept as microseconds since 1970: exact, comparable, and the same on every database.

@@ -32,6 +32,8 @@ const RATE: u64 = 2_000;
 /// Events of one business transaction: the machine does not take 2,000 transactions a second.
 const PER_TRANSACTION: u64 = 4;
 const PRODUCERS: u64 = 4;
+/// Seconds that are not counted: connections are opened and statements prepared in them.
+const WARM_UP: u64 = 1;
 
 /// How events are committed, and how far they are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Way {
 }
 
 pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Result<()> {
-    let seconds = if options.quick { 3 } else { 10 };
+    let seconds = WARM_UP + if options.quick { 3 } else { 10 };
     for way in Way::ALL.into_iter().filter(|way| options.wants(way.name())) {
         let (mut p50, mut p99) = (Pairs::default(), Pairs::default());
         let mut offered = Vec::new();
@@ -102,17 +104,17 @@ async fn ours(place: &Place, way: Way, seconds: u64) -> Result<(Vec<Duration>, u
         Way::Sink | Way::Unheard => {}
         Way::Handler => {
             let rate = through_iggy(place, detached, &sink, seconds).await?;
-            return Ok((sink.latencies(), rate));
+            return Ok((sink.latencies(RATE * WARM_UP), rate));
         }
         Way::Inbox => {
             let rate = through_iggy(place, timing, &sink, seconds).await?;
-            return Ok((sink.latencies(), rate));
+            return Ok((sink.latencies(RATE * WARM_UP), rate));
         }
     }
     let relays = ours::Relays::start(place, 1, &sink).await?;
     let rate = offer_ours(place, way, &sink, seconds).await?;
     relays.stop().await?;
-    Ok((sink.latencies(), rate))
+    Ok((sink.latencies(RATE * WARM_UP), rate))
 }
 
 async fn offer_ours(place: &Place, way: Way, sink: &Sink, seconds: u64) -> Result<u64> {
@@ -182,7 +184,7 @@ async fn by_hand<F: Floor>(floor: &F, seconds: u64) -> Result<(Vec<Duration>, u6
     })
     .await?;
     relays.stop().await?;
-    Ok((sink.latencies(), rate))
+    Ok((sink.latencies(RATE * WARM_UP), rate))
 }
 
 /// Publishes at an even rate, waits for the last event, and returns how many a second were published.

@@ -9,6 +9,7 @@ mod ours;
 mod pool;
 mod producers;
 mod publish;
+mod seaorm;
 
 use std::ops::Deref;
 

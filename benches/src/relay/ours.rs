@@ -66,7 +66,8 @@ async fn write(
     Ok(())
 }
 
-async fn order(txn: &DatabaseTransaction, sample: &Sample) -> Result<()> {
+/// The business row of a transaction.
+pub(super) async fn order(txn: &DatabaseTransaction, sample: &Sample) -> Result<()> {
     let backend = txn.get_database_backend();
     let sql = match backend {
         sea_orm::DbBackend::Postgres => "INSERT INTO orders (customer, amount) VALUES ($1, $2)",

@@ -71,7 +71,7 @@ async fn pooled(places: &[Place], events: u64) -> Result<Vec<Duration>> {
     offer(places, events, &sink).await?;
     stop.cancel();
     running.await?;
-    Ok(sink.latencies())
+    Ok(sink.latencies(0))
 }
 
 async fn one_each(places: &[Place], events: u64) -> Result<Vec<Duration>> {
@@ -84,7 +84,7 @@ async fn one_each(places: &[Place], events: u64) -> Result<Vec<Duration>> {
     for relays in relays {
         relays.stop().await?;
     }
-    Ok(sink.latencies())
+    Ok(sink.latencies(0))
 }
 
 /// Publishes an event to each outbox in turn, at an even rate, and waits for the last.

@@ -82,7 +82,10 @@ impl Lane {
                     self.complaints.clear(self.number);
                     backoff.reset();
                     tick = self.config.min_tick;
-                    continue;
+                    // All that there was went out: what comes now is heard of, or found by the next tick.
+                    if self.pace.more() {
+                        continue;
+                    }
                 }
                 Ok(Step::Fenced) => {
                     tracing::warn!(owner = %self.config.owner, lane = self.number, "a lease was lost to another relay");

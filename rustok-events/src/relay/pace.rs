@@ -13,12 +13,13 @@ pub(super) struct Pace {
     most: u64,
     limit: u64,
     turn: usize,
+    more: bool,
 }
 
 impl Pace {
     /// Never reads more than `most` events at a time.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, limit: FIRST.min(most), turn: 0 }
+        Self { most, limit: FIRST.min(most), turn: 0, more: false }
     }
 
     /// How many events to read.
@@ -31,11 +32,17 @@ impl Pace {
         self.turn
     }
 
+    /// Whether what was read last was cut off by a limit: there is more to read at once.
+    pub(super) fn more(&self) -> bool {
+        self.more
+    }
+
     /// Takes note of what was read.
     pub(super) fn read(&mut self, leases: &[Lease], pages: &[Page]) {
         let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
+        self.more = events >= self.limit || pages.iter().any(|page| !page.whole);
         // A part alone may fill half of a page.
         let grown = if events >= self.limit / 2 { self.limit * 4 } else { FIRST.max(events) };
         let fits = (events * MAX_BYTES).checked_div(bytes).unwrap_or(u64::MAX);
@@ -45,12 +52,33 @@ impl Pace {
         let last = pages.last();
         let place =
             last.and_then(|page| leases.iter().position(|lease| lease.part == page.lease.part));
-        let cut =
-            last.is_some_and(|page| matches!(page.cursor, Cursor::Window { whole: false, .. }));
+        let is_window = |page: &&Page| matches!(page.cursor, Cursor::Window { .. });
+        let cut = last.filter(is_window).is_some_and(|page| !page.whole);
         self.turn = match place {
             Some(place) if cut && pages.len() > 1 => place,
             Some(place) => place.wrapping_add(1),
             None => self.turn.wrapping_add(1),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    fn page(whole: bool) -> Page {
+        let lease = Lease { part: 0, epoch: 1, until: DateTime::<Utc>::MAX_UTC };
+        Page { lease, events: Vec::new(), whole, cursor: Cursor::Pending }
+    }
+
+    #[test]
+    fn a_lane_looks_again_at_once_only_behind_a_page_that_was_cut() {
+        let mut pace = Pace::new(100);
+        pace.read(&[], &[page(true), page(false)]);
+        assert!(pace.more());
+        pace.read(&[], &[page(true), page(true)]);
+        assert!(!pace.more());
     }
 }

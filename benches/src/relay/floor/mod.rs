@@ -53,7 +53,7 @@ fn headers(sample: &Sample) -> String {
 }
 
 /// Microseconds since 1970.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -107,6 +107,8 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
 pub(crate) struct Page {
     pub(crate) lease: Lease,
     pub(crate) events: Vec<StoredEvent>,
+    /// Whether these are all that the read saw of the part (on PostgreSQL, of its window), and not cut off by a limit.
+    pub(crate) whole: bool,
     pub(crate) cursor: Cursor,
 }
 
@@ -118,8 +120,8 @@ pub(crate) enum Cursor {
     /// The rows of a list of what is pending.
     Pending,
     /// A window of a cursor that was `moved` so often when it was read: up to the snapshot `now`, or to the one that
-    /// an earlier page of the window began with; `whole` if the page reaches the window's end.
-    Window { moved: i64, now: Arc<str>, last_id: i64, whole: bool },
+    /// an earlier page of the window began with.
+    Window { moved: i64, now: Arc<str>, last_id: i64 },
 }
 
 /// A committed event.

@@ -100,13 +100,15 @@ impl OutboxStore for MySqlStore {
             let page = pages.entry(part).or_insert_with(|| Page {
                 lease: (*lease).clone(),
                 events: Vec::new(),
+                whole: true,
                 cursor: Cursor::Pending,
             });
             page.events.push(reader.event(row)?);
         }
-        // A join promises no order.
         for page in pages.values_mut() {
+            // A join promises no order.
             page.events.sort_by_key(|event| event.id);
+            page.whole = (page.events.len() as i64) < each;
         }
         Ok(pages.into_values().collect())
     }

@@ -66,14 +66,20 @@ impl OutboxStore for SqliteStore {
            FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id
           WHERE c.part = ? AND c.epoch = ? ORDER BY o.id LIMIT ?"
         );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows =
-            db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), limit.into()])).await?;
+            db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), most.into()])).await?;
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let after: i64 = first.try_get_by_index(row::AFTER)?;
         let events = row::events(&rows)?;
         let to = events.last().map_or(after, |event| event.id);
-        Ok(vec![Page { lease: lease.clone(), events, cursor: Cursor::Sequence { after, to } }])
+        let whole = (events.len() as u64) < limit;
+        Ok(vec![Page {
+            lease: lease.clone(),
+            events,
+            whole,
+            cursor: Cursor::Sequence { after, to },
+        }])
     }
 
     async fn advance(

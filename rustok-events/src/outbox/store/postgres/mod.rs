@@ -77,8 +77,8 @@ impl OutboxStore for PostgresStore {
     ) -> Result<u64, DbErr> {
         let windows = || {
             pages.iter().filter_map(|page| match &page.cursor {
-                Cursor::Window { moved, now, last_id, whole } => {
-                    Some((&page.lease, *moved, now, *last_id, *whole))
+                Cursor::Window { moved, now, last_id } => {
+                    Some((&page.lease, *moved, now, *last_id, page.whole))
                 }
                 _ => None,
             })

@@ -130,15 +130,11 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
 /// after its event went out. Mostly the log is flushed that far by now; if not, one synchronous commit flushes all
 /// that was written before it.
 async fn make_durable(db: &DatabaseConnection, written: String) -> Result<(), DbErr> {
-    let select = "SELECT pg_current_wal_flush_lsn() >= ?::pg_lsn AS durable";
-    let row = db.query_one_raw(sql(select, [written.into()])).await?;
-    if row.is_some_and(|row| row.try_get("", "durable").unwrap_or(false)) {
-        return Ok(());
-    }
     // A transaction of one statement: the setting ends with it.
-    let commit = "SELECT set_config('synchronous_commit', 'on', true), pg_current_xact_id()::text,
-                         pg_logical_emit_message(true, 'rustok', '')::text";
-    db.query_one_raw(sql(commit, [])).await?;
+    let commit = "SELECT CASE WHEN pg_current_wal_flush_lsn() < ?::pg_lsn
+                              THEN concat(set_config('synchronous_commit', 'on', true), pg_current_xact_id(),
+                                          pg_logical_emit_message(true, 'rustok', '')) END";
+    db.query_one_raw(sql(commit, [written.into()])).await?;
     Ok(())
 }
 
@@ -161,10 +157,10 @@ fn into_pages(
             }
             let Some(lease) = leases.iter().find(|lease| lease.part == part) else { continue };
             let moved = row.try_get_by_index(column::MOVED)?;
-            let cursor = Cursor::Window { moved, now: Arc::clone(&now), last_id: 0, whole: true };
-            pages.push(Page { lease: lease.clone(), events: Vec::new(), cursor });
+            let cursor = Cursor::Window { moved, now: Arc::clone(&now), last_id: 0 };
+            pages.push(Page { lease: lease.clone(), events: Vec::new(), whole: true, cursor });
         }
-        if let Some(Page { events, cursor: Cursor::Window { last_id, whole, .. }, .. }) =
+        if let Some(Page { events, whole, cursor: Cursor::Window { last_id, .. }, .. }) =
             pages.last_mut()
         {
             // The one more than asked for: its part goes on.
