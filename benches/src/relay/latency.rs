@@ -74,7 +74,7 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
     for way in Way::ALL.into_iter().filter(|way| options.wants(way.name())) {
         let (mut p50, mut p99) = (Pairs::default(), Pairs::default());
         let mut offered = Vec::new();
-        for _ in 0..if options.quick { 1 } else { 5 } {
+        for _ in 0..if options.quick { 1 } else { 3 } {
             let place = Place::create(server).await?;
             let floor = F::connect(&place).await?;
             let (ours, rate) = ours(&place, way, seconds).await?;

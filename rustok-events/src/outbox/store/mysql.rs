@@ -83,14 +83,15 @@ impl OutboxStore for MySqlStore {
             .map(|place| &busy[(place + turn) % busy.len()])
             .copied()
             .collect();
-        let each = i64::try_from((limit / mine.len()).max(1)).unwrap_or(i64::MAX);
+        let each = (limit / mine.len()).max(1);
+        let most = i64::try_from(each).unwrap_or(i64::MAX);
         let one = "(SELECT part, id FROM rustok_outbox_pending WHERE part = ? ORDER BY id LIMIT ?)";
         let select = format!(
             "SELECT o.id, {COLUMNS}, p.part
                FROM ({}) p JOIN rustok_outbox o ON o.id = p.id",
             vec![one; mine.len()].join(" UNION ALL ")
         );
-        let values = mine.iter().flat_map(|lease| [lease.part.into(), each.into()]);
+        let values = mine.iter().flat_map(|lease| [lease.part.into(), most.into()]);
         let rows = db.query_all_raw(sql(&select, values)).await?;
         let mut pages: BTreeMap<i64, Page> = BTreeMap::new();
         let mut reader = row::Reader::default();
@@ -108,7 +109,7 @@ impl OutboxStore for MySqlStore {
         for page in pages.values_mut() {
             // A join promises no order.
             page.events.sort_by_key(|event| event.id);
-            page.whole = (page.events.len() as i64) < each;
+            page.whole = page.events.len() < each;
         }
         Ok(pages.into_values().collect())
     }
