@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
 
 use super::{array, sql};
 use crate::outbox::{
@@ -26,18 +26,14 @@ pub(super) async fn pages(
     }
     let (before, from) = leases.split_at(turn % leases.len());
     let in_turn = || from.iter().chain(before);
+    // Rows are sorted whole, and half as many fit into the server's `work_mem` more often.
     let of_part = limit.div_ceil(2);
     // The one more tells a window that was read to its end from one that was not.
-    let one_more = |limit: usize| i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let values = [
-        array(in_turn().map(|lease| lease.part)),
-        array(in_turn().map(|lease| lease.epoch)),
-        one_more(of_part).into(),
-        one_more(of_part).into(),
-        one_more(of_part).into(),
-        one_more(of_part).into(),
-        one_more(limit).into(),
-    ];
+    let one_more = |limit: usize| i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1).into();
+    let mut values: Vec<Value> =
+        vec![array(in_turn().map(|lease| lease.part)), array(in_turn().map(|lease| lease.epoch))];
+    values.resize(values.len() + LIMITS_OF_A_PART, one_more(of_part));
+    values.push(one_more(limit));
     let rows = db.query_all_raw(sql(&SELECT, values)).await?;
     let mut events: Vec<&QueryResult> = Vec::with_capacity(rows.len());
     let mut now = None;
@@ -53,6 +49,9 @@ pub(super) async fn pages(
     }
     into_pages(&events, leases, limit, of_part, snapshot)
 }
+
+/// How many limits of a part [`SELECT`] has, between its two arrays and the limit of all.
+const LIMITS_OF_A_PART: usize = 6;
 
 /// Where the columns behind the event's own are.
 mod column {
@@ -71,8 +70,8 @@ mod column {
 /// epoch of its successor.
 ///
 /// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
-/// alone, out of the index, and only the page's own rows are fetched; else each page would read and sort all that is
-/// left of a long backlog. `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of a table it has no
+/// alone, out of the index, and then the rows are read that lie between the page's first and last; else each page would
+/// read and sort all that is left of a long backlog. `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of a table it has no
 /// statistics of: the retained rows of a part must not be read. (`txid = ANY (xip)` in their place becomes a filter
 /// over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are taken for a
 /// thousand, and a plan that is thought dear is compiled each time it runs.
@@ -83,22 +82,25 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
         COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
     let nothing = vec!["NULL"; columns.len()].join(", ");
     let columns = columns.join(", ");
-    let window = |condition: &str, columns: &str| {
+    let window = |condition: &str, columns: &str, [txids, ids]: [&str; 2]| {
         format!(
             "SELECT {columns} FROM rustok_outbox e
-              WHERE {condition} AND e.part = c.part AND e.id >= c.floor
+              WHERE {condition} AND e.part = c.part AND e.id >= c.floor{txids}{ids}
                 AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
                 AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
              UNION ALL
              SELECT e.* FROM unnest(c.xip) AS x (txid) CROSS JOIN LATERAL (
                  SELECT {columns} FROM rustok_outbox e
-                  WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor AND e.id > c.last_id
+                  WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor{ids} AND e.id > c.last_id
                   ORDER BY e.id LIMIT ?) e
               WHERE {condition} AND pg_visible_in_snapshot(x.txid, c.hi)"
         )
     };
-    let fresh = window("NOT c.is_paged", &format!("e.id, {columns}"));
-    let paged = window("c.is_paged", "e.id, e.txid");
+    let whole = format!("e.id, {columns}");
+    let fresh = window("NOT c.is_paged", &whole, ["", ""]);
+    let paged = window("c.is_paged", "e.id, e.txid", ["", ""]);
+    let bounds = [" AND e.txid >= b.lo AND e.txid <= b.hi", " AND e.id <= b.last"];
+    let bounded = window("c.is_paged", &whole, bounds);
     format!(
         "WITH now AS MATERIALIZED (
                   SELECT pg_current_snapshot() AS s, pg_current_wal_insert_lsn() AS written),
@@ -115,11 +117,13 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
            FROM (SELECT * FROM c ORDER BY turn) c CROSS JOIN LATERAL (
                (SELECT * FROM ({fresh}) w ORDER BY w.id LIMIT ?)
                UNION ALL
-               (SELECT e.* FROM (SELECT * FROM ({paged}) w ORDER BY w.id LIMIT ?) w
-                  CROSS JOIN LATERAL (
-                      SELECT e.id, {columns} FROM rustok_outbox e
-                       WHERE e.part = c.part AND e.txid = w.txid AND e.id = w.id LIMIT 1) e
-                 ORDER BY w.id)) e
+               (WITH w AS MATERIALIZED (SELECT * FROM ({paged}) w ORDER BY w.id LIMIT ?),
+                     new AS (SELECT w.txid FROM w WHERE w.txid >= pg_snapshot_xmax(c.lo)),
+                     b AS MATERIALIZED (
+                         SELECT (SELECT txid FROM new ORDER BY txid LIMIT 1) AS lo,
+                                (SELECT txid FROM new ORDER BY txid DESC LIMIT 1) AS hi,
+                                (SELECT MAX(id) FROM w) AS last)
+                SELECT e.* FROM b CROSS JOIN LATERAL ({bounded}) e ORDER BY e.id LIMIT ?)) e
           LIMIT ?)"
     )
 });
