@@ -8,7 +8,9 @@ use rustok_events::{
     testing::MemoryTransport, transport::TopicName,
 };
 use rustok_events_tests::{Backend, TestDatabase};
-use sea_orm::{ConnectionTrait, DatabaseConnection, IsolationLevel, TransactionTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, IsolationLevel, TransactionTrait,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -315,5 +317,30 @@ async fn a_look_does_not_read_what_is_retained() {
             "{read} rows were read to find {}; statistics: {statistics}",
             LOOKS * 10
         );
+    }
+}
+
+/// With `synchronous_commit = off` a transaction is seen before it is flushed: a server that crashes forgets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_is_flushed_although_its_commit_was_not() {
+    let Some(log) = Log::create("what_goes_out_is_flushed").await else { return };
+    let mut options = ConnectOptions::new(&log.database.url);
+    options.sqlx_logging(false).set_schema_search_path(&log.database.schema);
+    options.map_sqlx_postgres_opts(|options| options.options([("synchronous_commit", "off")]));
+    let db = Database::connect(options).await.unwrap();
+    let bus = TransactionalEventBus::new();
+    for number in 0..30 {
+        let txn = db.begin().await.unwrap();
+        let event = Counted { key: "key".to_owned(), number };
+        bus.publish_in_tx(&txn, Uuid::from_u128(1), None, event).await.unwrap();
+        txn.commit().await.unwrap();
+        let relay = Relay::new(db.clone(), log.transport.clone(), RelayConfig::default());
+        // The place of the event in the log of writes, kept without a commit that would flush it.
+        let written = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
+        let written = log.database.count(written).await;
+        assert_eq!(relay.drain().await.unwrap().published, 1);
+        let flushed =
+            log.database.count("SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint").await;
+        assert!(flushed >= written, "event {number} was not flushed");
     }
 }
