@@ -4,7 +4,9 @@
 use std::{env, thread, time::Duration};
 
 use rustok_events::migration::Migrator;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, sqlx::Connection as _,
+};
 use sea_orm_migration::MigratorTrait;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -135,7 +137,10 @@ impl Backend {
         } else {
             let (base, _) = server.rsplit_once('/').expect("the URL names a database");
             let url = format!("{base}/{name}");
-            (format!("CREATE DATABASE {name}"), format!("DROP DATABASE {name}"), url, String::new())
+            let create = format!("CREATE DATABASE {name}");
+            // A test that failed may have left a transaction open.
+            let drop = format!("SET SESSION lock_wait_timeout = 10; DROP DATABASE {name}");
+            (create, drop, url, String::new())
         };
         execute(&server, &create).await;
         let db = connect(&url, &schema, CONNECTIONS).await;
@@ -206,6 +211,16 @@ pub(crate) async fn connect(url: &str, schema: &str, connections: u32) -> Databa
                 // A test kills processes, never the machine.
                 .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Off)
                 .busy_timeout(Duration::from_secs(30))
+        })
+        // A pool asks a connection that comes back whether it is well, and waits for the answer without end. On MySQL
+        // one whose statement was dropped while it was prepared never answers: its place in the pool would be lost.
+        .map_sqlx_mysql_pool_opts(|pool| {
+            pool.after_release(|connection, _| {
+                Box::pin(async move {
+                    let answered = tokio::time::timeout(Duration::from_secs(2), connection.ping());
+                    Ok(matches!(answered.await, Ok(Ok(()))))
+                })
+            })
         });
     if !schema.is_empty() {
         options.set_schema_search_path(schema);

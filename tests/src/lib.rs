@@ -2,6 +2,7 @@
 
 #![allow(clippy::missing_panics_doc, reason = "test support panics where a test would fail")]
 
+mod cluster;
 mod database;
 mod meddled;
 pub mod members;
@@ -19,6 +20,7 @@ use std::{future::Future, io::Write as _, time::Duration};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 pub use self::{
+    cluster::Cluster,
     database::{Backend, TestDatabase},
     meddled::MeddledTransport,
 };
@@ -52,8 +54,13 @@ macro_rules! on_every_database {
 
 /// Says that a test is skipped because a variable names no server.
 pub fn skipped(test: &str, variable: &str) {
+    skipped_without(test, &format!("{variable} is not set"));
+}
+
+/// Says that a test is skipped, and why.
+pub fn skipped_without(test: &str, why: &str) {
     // Not `eprintln!`, which the test harness would swallow.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {variable} is not set");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 /// Waits until a condition holds, at most half a minute.

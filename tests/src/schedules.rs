@@ -11,11 +11,7 @@ use std::{
 
 use rustok_events::testing::harness::{Harness, Matrix, ScheduleError};
 
-use crate::{Backend, TestDatabase};
-
-/// After so many schedules a worker takes a new pool: the driver of MySQL loses a connection now and then whose query
-/// is dropped while its statement is prepared, and a crash drops what there is.
-const SCHEDULES_PER_POOL: u64 = 50;
+use crate::Backend;
 
 /// Which schedules to run.
 #[derive(Debug, Clone)]
@@ -78,19 +74,11 @@ impl Schedules {
         outcome
     }
 
-    async fn harness(&self, database: &TestDatabase) -> Harness {
-        let pool = database.connect().await;
-        let harness = Harness::new(pool).await.expect("the ledgers are created");
-        harness.patience(self.patience)
-    }
-
     async fn work(&self, next: &AtomicU64, stop: &AtomicBool, outcome: &Mutex<Outcome>) {
         let database = self.backend.create().await;
-        let mut harness = self.harness(&database).await;
-        for turn in 1.. {
-            if turn % SCHEDULES_PER_POOL == 0 {
-                harness = self.harness(&database).await;
-            }
+        let harness = Harness::new(database.db.clone()).await.expect("the ledgers are created");
+        let harness = harness.patience(self.patience);
+        loop {
             let place = next.fetch_add(1, Ordering::Relaxed);
             if place >= self.count || stop.load(Ordering::Relaxed) {
                 return;

@@ -11,7 +11,7 @@ use rustok_events::{
     transport::TopicName,
 };
 use rustok_events_tests::{Backend, MeddledTransport, TestDatabase, eventually, on_every_database};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -230,4 +230,33 @@ async fn a_clock_that_differs_from_the_database_s_is_named() {
     };
     assert!((55..=60).contains(&by.as_secs()), "{by:?}");
     assert_eq!(codes(&database).await, [""; 0]);
+}
+
+/// What `docs/operations.md` says to do about it; [`TestDatabase`] does it.
+#[tokio::test]
+async fn statements_dropped_on_mysql_cost_the_pool_no_connection() {
+    // Some are answered before they are dropped, and some connections notice: enough for two that do not.
+    const DROPS: u32 = 60;
+    if !Backend::MySql.is_available("statements_dropped_on_mysql_cost_the_pool_no_connection") {
+        return;
+    }
+    let database = Backend::MySql.create().await;
+    let pool = database.connect_with(2).await;
+    let mut dropped = 0;
+    for number in 0..1000 {
+        let begun = tokio::time::timeout(Duration::from_secs(10), pool.begin()).await;
+        let txn = begun.expect("the pool has a connection").unwrap();
+        // Another text each time, so that it is prepared.
+        let insert = format!("INSERT INTO ledger (event_key, number) VALUES ('{number}', ?)");
+        let insert = Statement::from_sql_and_values(DbBackend::MySql, insert, [number.into()]);
+        let mut inserting = Box::pin(txn.execute_raw(insert));
+        if futures::poll!(&mut inserting).is_pending() {
+            dropped += 1;
+        }
+        if dropped == DROPS {
+            break;
+        }
+    }
+    assert_eq!(dropped, DROPS);
+    assert_eq!(database.ledger().await, []);
 }

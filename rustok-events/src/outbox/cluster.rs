@@ -46,8 +46,8 @@ impl fmt::Display for ClusterTrouble {
             }
         }
         f.write_str(
-            ": transactions are counted anew after a restore, and later events would be lost; stop all writers \
-             and relays and call `rustok_events::outbox::rebase`",
+            ": transactions are counted anew after a restore, and later events would be lost; call \
+             `rustok_events::outbox::rebase`",
         )
     }
 }
@@ -77,11 +77,11 @@ pub(crate) async fn check(db: &DatabaseConnection) -> Result<Option<ClusterTroub
     Ok(part.map(|part| ClusterTrouble::CursorInFuture { part }))
 }
 
-/// Makes an outbox on PostgreSQL belong to the cluster it is in now, after a dump, a restore or a logical
-/// migration: what was not published before is published, what was is not. Stop all writers and relays first. Does
-/// nothing on other databases, whose outboxes need none of it.
+/// Makes an outbox on PostgreSQL belong to the cluster it is in now, after a dump, a restore, an upgrade or a logical
+/// migration: what was not published before is published, what was is not, and what was written here meanwhile comes
+/// after it. Does nothing on other databases, whose outboxes need none of it.
 ///
-/// One transaction that writes every row of the log.
+/// One transaction that writes every row of the log and that writers wait for.
 ///
 /// # Errors
 /// The database's; then nothing was changed.
@@ -94,15 +94,32 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
         "LOCK TABLE rustok_outbox, rustok_outbox_cursor IN ACCESS EXCLUSIVE MODE",
         // Published rows lie before every snapshot from now on, the others in this transaction. Whether a row was
         // visible is asked of the stored numbers, which is the same in every cluster.
+        // Not of a row that was written here since: it has the number of the transaction that wrote it, where one that
+        // was brought here has another. A cursor moves by a transaction that is later than its snapshot; one that was
+        // written by an earlier transaction was brought here too (after `pg_upgrade` nothing was).
         "UPDATE rustok_outbox o
             SET txid = CASE
+                WHEN c.brought AND o.xmin::text::bigint = o.txid::text::bigint & 4294967295
+                THEN pg_current_xact_id()
                 WHEN pg_visible_in_snapshot(o.txid, c.snapshot)
                   OR (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))
                 THEN '2'::xid8 ELSE pg_current_xact_id() END
-           FROM rustok_outbox_cursor c WHERE c.part = o.part",
+           FROM (SELECT part, snapshot, hi, last_id,
+                        n.now - ((n.now - c.xmin::text::bigint) & 4294967295)
+                            < pg_snapshot_xmax(snapshot)::text::bigint AS brought
+                   FROM rustok_outbox_cursor c,
+                        (SELECT pg_current_xact_id()::text::bigint AS now) n) c
+          WHERE c.part = o.part",
+        // What is in progress now, this transaction with it, and what comes later is seen by none of the cursors.
         "UPDATE rustok_outbox_cursor
-            SET snapshot = (pg_current_xact_id()::text || ':' || pg_current_xact_id()::text || ':')::pg_snapshot,
-                hi = NULL, last_id = 0, floor = 0, moved = moved + 1, owner = NULL, lease_until = 0, epoch = epoch + 1",
+            SET snapshot = n.s, hi = NULL, last_id = 0, floor = 0, moved = moved + 1,
+                owner = NULL, lease_until = 0, epoch = epoch + 1
+           FROM (SELECT concat_ws(':', pg_snapshot_xmin(s), GREATEST(pg_snapshot_xmax(s), pg_current_xact_id()),
+                                  COALESCE((SELECT string_agg(x::text, ',' ORDER BY x)
+                                              FROM (SELECT pg_snapshot_xip(s) UNION SELECT pg_current_xact_id()) u (x)
+                                             WHERE x < GREATEST(pg_snapshot_xmax(s), pg_current_xact_id())),
+                                           ''))::pg_snapshot AS s
+                   FROM (SELECT pg_current_snapshot() AS s) now) n",
         // What is filled holds nothing of a later transaction than this one.
         "UPDATE rustok_outbox_range SET filled_xid = pg_current_xact_id() WHERE filled_at IS NOT NULL",
     ];

@@ -11,7 +11,10 @@ use sea_orm::{
     Value,
 };
 
-use super::store::{self, CleanedUp};
+use super::{
+    cluster,
+    store::{self, CleanedUp},
+};
 use crate::{
     clock::Clock,
     partition,
@@ -29,6 +32,10 @@ pub(crate) async fn prune(
     clock: &Clock,
 ) -> Result<CleanedUp, DbErr> {
     let store = store::of(db).map_err(|error| DbErr::Custom(error.to_string()))?;
+    // In another cluster's numbers everything may look published.
+    if let Some(trouble) = cluster::check(db).await? {
+        return Err(DbErr::Custom(trouble.to_string()));
+    }
     let now = sql::now(db, clock).await?;
     store.clean_up(db, window, least, now).await
 }

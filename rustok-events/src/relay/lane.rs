@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RelayConfig, RelayError, complaints::Complaints, leases::Leases, pace::Pace, parking::Parking,
-    sender::Sender,
+    RelayConfig, RelayError, check_once, complaints::Complaints, leases::Leases, pace::Pace,
+    parking::Parking, sender::Sender,
 };
 use crate::{
     backoff::Backoff,
     outbox::{
-        Lease, Page, StoredEvent,
+        Lease, Look, Page, StoredEvent,
         parked::{self, Parked},
         store,
         wake::{self, Commits},
@@ -33,6 +33,8 @@ pub(super) struct Lane {
     pace: Pace,
     parking: Parking,
     parked: u64,
+    /// The start of the database server whose cluster the cursors were compared with.
+    server: Option<i64>,
 }
 
 /// What one step found.
@@ -67,6 +69,7 @@ impl Lane {
             pace,
             parking: Parking::default(),
             parked: 0,
+            server: None,
         }
     }
 
@@ -149,8 +152,12 @@ impl Lane {
         let unparked = self.take_up_parked(&leases).await?;
         self.config.faults.database("relay.read.before").await?;
         let (limit, turn) = (self.pace.limit(), self.pace.turn());
-        let pages = store.pages(&self.db, &leases, limit, turn).await?;
+        let Look { pages, server } = store.pages(&self.db, &leases, limit, turn).await?;
         self.config.faults.database("relay.read.after").await?;
+        if server != self.server {
+            check_once(&self.db).await?;
+            self.server = server;
+        }
         self.pace.read(&leases, &pages);
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });

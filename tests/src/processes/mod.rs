@@ -5,7 +5,6 @@
 //! A writer takes the next numbers of a key under a row lock and publishes them in the same transaction. So the
 //! numbers of a key say in which order its transactions committed, and which events there must be.
 
-mod cluster;
 mod judge;
 mod ledger;
 mod roles;

@@ -14,7 +14,8 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 use uuid::Uuid;
 
-use super::{Draw, KEYS, Place, Plan, Role, Verdict, cluster::Cluster, judge};
+use super::{Draw, KEYS, Place, Plan, Role, Verdict, judge};
+use crate::Cluster;
 use crate::rows;
 
 const WRITERS: u64 = 4;
@@ -59,7 +60,11 @@ impl Drop for Process {
 pub async fn run(plan: &Plan) -> Verdict {
     let folder = tempfile::Builder::new().prefix("rustok-ledgers-").tempdir();
     let folder = folder.expect("a temporary folder");
-    let mut cluster = plan.database.is_none().then(Cluster::create);
+    let mut cluster = plan.database.is_none().then(|| {
+        Cluster::create(&[]).expect(
+            "initdb, postgres, pg_ctl, pg_dump and psql are in PATH or /usr/lib/postgresql; or give --database URL",
+        )
+    });
     let server = match (&plan.database, &cluster) {
         (Some(url), _) => url.clone(),
         (None, Some(cluster)) => cluster.url(),

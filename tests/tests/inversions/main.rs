@@ -1,6 +1,7 @@
 //! The known ways to lose an event or to turn the order of a key around, by name. Where a simpler relay would fall
 //! for one, the test builds that relay too and shows that it does.
 
+mod clusters;
 mod commits;
 mod pauses;
 mod transactions;

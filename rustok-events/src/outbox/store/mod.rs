@@ -71,7 +71,7 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         leases: &[Lease],
         limit: u64,
         turn: usize,
-    ) -> Result<Vec<Page>, DbErr>;
+    ) -> Result<Look, DbErr>;
 
     /// Moves cursors past pages that the broker has acknowledged, and returns how many moved. A cursor whose lease
     /// was lost stays: its new holder goes on from there.
@@ -102,6 +102,21 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
     async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr>;
 }
 
+/// What a look at the leased parts found.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) pages: Vec<Page>,
+    /// Which start of the server answered, where the cursors are good for one cluster only: after another start it may
+    /// be another cluster.
+    pub(crate) server: Option<i64>,
+}
+
+impl From<Vec<Page>> for Look {
+    fn from(pages: Vec<Page>) -> Self {
+        Self { pages, server: None }
+    }
+}
+
 /// Events of one part, read after its cursor.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -120,8 +135,8 @@ pub(crate) enum Cursor {
     /// The rows of a list of what is pending.
     Pending,
     /// A window of a cursor that was `moved` so often when it was read: up to the snapshot `now`, or to the one that
-    /// an earlier page of the window began with.
-    Window { moved: i64, now: Arc<str>, last_id: i64 },
+    /// an earlier page of the window began with. It is moved on the start of the `server` that it was read from.
+    Window { moved: i64, now: Arc<str>, last_id: i64, server: i64 },
 }
 
 /// A committed event.

@@ -13,7 +13,7 @@ use sea_orm::{
 use sea_orm_migration::async_trait::async_trait;
 
 use super::{
-    BATCH, CleanedUp, Cursor, Lease, Mark, OutboxStore, Page, lease,
+    BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page, lease,
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
@@ -72,10 +72,10 @@ impl OutboxStore for MySqlStore {
         leases: &[Lease],
         limit: u64,
         turn: usize,
-    ) -> Result<Vec<Page>, DbErr> {
+    ) -> Result<Look, DbErr> {
         let busy = busy_parts(db, leases).await?;
         if busy.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Look::default());
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         // With more busy parts than the limit has room for, those whose turn it is.
@@ -111,7 +111,7 @@ impl OutboxStore for MySqlStore {
             page.events.sort_by_key(|event| event.id);
             page.whole = page.events.len() < each;
         }
-        Ok(pages.into_values().collect())
+        Ok(pages.into_values().collect::<Vec<_>>().into())
     }
 
     async fn advance(

@@ -10,7 +10,7 @@ use sea_orm::{
 use sea_orm_migration::async_trait::async_trait;
 
 use super::{
-    BATCH, CleanedUp, Cursor, Lease, Mark, OutboxStore, Page,
+    BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page,
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
@@ -59,8 +59,8 @@ impl OutboxStore for SqliteStore {
         leases: &[Lease],
         limit: u64,
         _turn: usize,
-    ) -> Result<Vec<Page>, DbErr> {
-        let Some(lease) = leases.first() else { return Ok(Vec::new()) };
+    ) -> Result<Look, DbErr> {
+        let Some(lease) = leases.first() else { return Ok(Look::default()) };
         let select = format!(
             "SELECT o.id, {COLUMNS}, c.last_id
            FROM rustok_outbox_cursor c JOIN rustok_outbox o ON o.id > c.last_id
@@ -69,17 +69,13 @@ impl OutboxStore for SqliteStore {
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows =
             db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), most.into()])).await?;
-        let Some(first) = rows.first() else { return Ok(Vec::new()) };
+        let Some(first) = rows.first() else { return Ok(Look::default()) };
         let after: i64 = first.try_get_by_index(row::AFTER)?;
         let events = row::events(&rows)?;
         let to = events.last().map_or(after, |event| event.id);
         let whole = (events.len() as u64) < limit;
-        Ok(vec![Page {
-            lease: lease.clone(),
-            events,
-            whole,
-            cursor: Cursor::Sequence { after, to },
-        }])
+        let cursor = Cursor::Sequence { after, to };
+        Ok(vec![Page { lease: lease.clone(), events, whole, cursor }].into())
     }
 
     async fn advance(

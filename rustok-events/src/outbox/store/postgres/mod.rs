@@ -9,7 +9,7 @@ mod append;
 pub(in crate::outbox) mod ranges;
 mod window;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
@@ -17,7 +17,7 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-use super::{CleanedUp, Cursor, Lease, Mark, OutboxStore, Page};
+use super::{CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page};
 use crate::{
     clock::Clock,
     outbox::{OutboxRecord, PublishError},
@@ -65,7 +65,7 @@ impl OutboxStore for PostgresStore {
         leases: &[Lease],
         limit: u64,
         turn: usize,
-    ) -> Result<Vec<Page>, DbErr> {
+    ) -> Result<Look, DbErr> {
         window::pages(db, leases, usize::try_from(limit).unwrap_or(usize::MAX), turn).await
     }
 
@@ -77,12 +77,16 @@ impl OutboxStore for PostgresStore {
     ) -> Result<u64, DbErr> {
         let windows = || {
             pages.iter().filter_map(|page| match &page.cursor {
-                Cursor::Window { moved, now, last_id } => {
+                Cursor::Window { moved, now, last_id, .. } => {
                     Some((&page.lease, *moved, now, *last_id, page.whole))
                 }
                 _ => None,
             })
         };
+        let server = pages.iter().find_map(|page| match &page.cursor {
+            Cursor::Window { server, .. } => Some(*server),
+            _ => None,
+        });
         let values = [
             array(windows().map(|(lease, ..)| lease.part)),
             array(windows().map(|(lease, ..)| lease.epoch)),
@@ -91,8 +95,9 @@ impl OutboxStore for PostgresStore {
             array(windows().map(|(.., last_id, _)| last_id)),
             array(windows().map(|(.., whole)| whole)),
             manual_now(clock),
+            server.into(),
         ];
-        Ok(db.execute_raw(sql(ADVANCE, values)).await?.rows_affected())
+        Ok(db.execute_raw(sql(&ADVANCE, values)).await?.rows_affected())
     }
 
     async fn clean_up(
@@ -140,15 +145,22 @@ pub(in crate::outbox) const WAITING: &str = "FROM rustok_outbox_cursor c CROSS J
 /// Whether a waiting event is seen in a snapshot.
 const VISIBLE: &str = "pg_visible_in_snapshot(o.txid, ?::pg_snapshot)";
 
-/// A cursor that was moved since its page was read stays: whoever moved it goes on from there.
-const ADVANCE: &str = "UPDATE rustok_outbox_cursor c
+/// Which start of the server this is: no two clusters have one in common.
+const SERVER: &str = "(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint";
+
+/// A cursor that was moved since its page was read stays: whoever moved it goes on from there. None is moved where the
+/// server was started since: it may be another cluster, in which the page's snapshot means nothing.
+static ADVANCE: LazyLock<String> = LazyLock::new(|| {
+    format!("UPDATE rustok_outbox_cursor c
         SET snapshot = CASE WHEN d.whole THEN COALESCE(c.hi, d.now::pg_snapshot) ELSE c.snapshot END,
             hi = CASE WHEN d.whole THEN NULL ELSE COALESCE(c.hi, d.now::pg_snapshot) END,
             last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END, moved = c.moved + 1
        FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[], ?::boolean[])
             AS d (part, epoch, moved, now, last_id, whole)
       WHERE c.part = d.part AND c.epoch = d.epoch AND c.moved = d.moved
-        AND c.lease_until >= COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)";
+        AND c.lease_until >= COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)
+        AND {SERVER} = ?")
+});
 
 /// The time in microseconds, if it is that of a clock moved by hand and not the database's.
 fn manual_now(clock: &Clock) -> Value {

@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
 
-use super::{array, sql};
+use super::{SERVER, array, sql};
 use crate::outbox::{
-    Lease, Page,
+    Lease, Look, Page,
     store::{
         Cursor,
         row::{self, COLUMNS},
@@ -20,9 +20,9 @@ pub(super) async fn pages(
     leases: &[Lease],
     limit: usize,
     turn: usize,
-) -> Result<Vec<Page>, DbErr> {
+) -> Result<Look, DbErr> {
     if leases.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Look::default());
     }
     let (before, from) = leases.split_at(turn % leases.len());
     let in_turn = || from.iter().chain(before);
@@ -43,11 +43,16 @@ pub(super) async fn pages(
             Some(snapshot) => now = Some((row, snapshot)),
         }
     }
-    let Some((first, snapshot)) = now.filter(|_| !events.is_empty()) else { return Ok(Vec::new()) };
+    let Some((first, snapshot)) = now else { return Ok(Look::default()) };
+    let server = first.try_get_by_index(column::SERVER)?;
+    if events.is_empty() {
+        return Ok(Look { pages: Vec::new(), server: Some(server) });
+    }
     if !first.try_get_by_index::<bool>(column::DURABLE)? {
         make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
     }
-    into_pages(&events, leases, limit, of_part, snapshot)
+    let pages = into_pages(&events, leases, limit, of_part, snapshot, server)?;
+    Ok(Look { pages, server: Some(server) })
 }
 
 /// How many limits of a part [`SELECT`] has, between its two arrays and the limit of all.
@@ -62,9 +67,11 @@ mod column {
     pub(super) const NOW: usize = AFTER + 2;
     pub(super) const WRITTEN: usize = AFTER + 3;
     pub(super) const DURABLE: usize = AFTER + 4;
+    pub(super) const SERVER: usize = AFTER + 5;
 }
 
-/// One row without an event says which snapshot was read with, and whether what it shows is flushed.
+/// One row without an event says which snapshot was read with, whether what it shows is flushed, and by which start of
+/// the server.
 ///
 /// The holder names the epoch it holds: one read back from the row would let a relay that lost its lease adopt the
 /// epoch of its successor.
@@ -110,10 +117,11 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                   SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor, c.moved,
                          ARRAY(SELECT pg_snapshot_xip(c.snapshot)) AS xip, c.hi IS NOT NULL AS is_paged
                     FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
-         SELECT NULL, {nothing}, NULL, NULL, now.s::text, now.written::text, pg_current_wal_flush_lsn() >= now.written
+         SELECT NULL, {nothing}, NULL, NULL, now.s::text, now.written::text, pg_current_wal_flush_lsn() >= now.written,
+                {SERVER}
            FROM now
           UNION ALL
-        (SELECT e.*, c.part, c.moved, NULL, NULL, NULL
+        (SELECT e.*, c.part, c.moved, NULL, NULL, NULL, NULL
            FROM (SELECT * FROM c ORDER BY turn) c CROSS JOIN LATERAL (
                (SELECT * FROM ({fresh}) w ORDER BY w.id LIMIT ?)
                UNION ALL
@@ -149,6 +157,7 @@ fn into_pages(
     limit: usize,
     of_part: usize,
     now: String,
+    server: i64,
 ) -> Result<Vec<Page>, DbErr> {
     let now: Arc<str> = now.into();
     let mut pages: Vec<Page> = Vec::new();
@@ -161,7 +170,7 @@ fn into_pages(
             }
             let Some(lease) = leases.iter().find(|lease| lease.part == part) else { continue };
             let moved = row.try_get_by_index(column::MOVED)?;
-            let cursor = Cursor::Window { moved, now: Arc::clone(&now), last_id: 0 };
+            let cursor = Cursor::Window { moved, now: Arc::clone(&now), last_id: 0, server };
             pages.push(Page { lease: lease.clone(), events: Vec::new(), whole: true, cursor });
         }
         if let Some(Page { events, whole, cursor: Cursor::Window { last_id, .. }, .. }) =

@@ -1,4 +1,4 @@
-//! A throw-away PostgreSQL cluster that may be killed.
+//! A throw-away PostgreSQL cluster that may be killed, and replaced by its dump.
 
 use std::{
     env, fs,
@@ -12,47 +12,49 @@ use std::{
 
 use tempfile::TempDir;
 
+/// The programs of the server that are run.
+const PROGRAMS: [&str; 6] = ["initdb", "postgres", "pg_ctl", "pg_isready", "pg_dump", "psql"];
+
 /// A cluster in a temporary folder. Killed and removed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub struct Cluster {
     folder: TempDir,
     programs: PathBuf,
+    /// What is set on the command line: `name=value`.
+    settings: &'static [&'static str],
     user: Option<(u32, u32)>,
     port: u16,
     postmaster: Child,
 }
 
 impl Cluster {
-    /// Makes a cluster and starts it.
-    pub(super) fn create() -> Self {
-        let programs = programs();
+    /// Makes a cluster and starts it with settings, each `name=value`. `None` if the server's programs are neither in
+    /// `PATH` nor in Debian's folder.
+    pub fn create(settings: &'static [&'static str]) -> Option<Self> {
+        let programs = programs()?;
         let folder = tempfile::Builder::new().prefix("rustok-processes-").tempdir();
         let folder = folder.expect("a temporary folder");
         let user = unprivileged(folder.path());
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).expect("the folder is given to postgres");
         }
-        let made = command(&programs.join("initdb"), user)
-            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "-D"])
-            .arg(folder.path().join("data"))
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        init(&programs, folder.path(), user);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("the port is known").port();
         drop(listener);
-        let postmaster = start(&programs, folder.path(), port, user);
-        let cluster = Self { folder, programs, user, port, postmaster };
+        let postmaster = start(&programs, folder.path(), port, user, settings);
+        let cluster = Self { folder, programs, settings, user, port, postmaster };
         cluster.wait();
-        cluster
+        Some(cluster)
     }
 
-    pub(super) fn url(&self) -> String {
+    /// Where its database `postgres` is.
+    pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Kills every process of the server at once, as a crash of the machine does but for what the kernel still holds.
-    pub(super) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let children = children(self.postmaster.id());
         let _ = self.postmaster.kill();
         for child in children {
@@ -66,7 +68,7 @@ impl Cluster {
     }
 
     /// Stops the server at once, without a checkpoint.
-    pub(super) fn stop_immediately(&mut self) {
+    pub fn stop_immediately(&mut self) {
         let stopped = command(&self.programs.join("pg_ctl"), self.user)
             .args(["stop", "-m", "immediate", "-D"])
             .arg(self.folder.path().join("data"))
@@ -77,9 +79,35 @@ impl Cluster {
     }
 
     /// Starts the server again and waits until it has recovered.
-    pub(super) fn start(&mut self) {
-        self.postmaster = start(&self.programs, self.folder.path(), self.port, self.user);
+    pub fn start(&mut self) {
+        self.postmaster =
+            start(&self.programs, self.folder.path(), self.port, self.user, self.settings);
         self.wait();
+    }
+
+    /// The database as SQL.
+    pub fn dump(&self) -> Vec<u8> {
+        let dumped = Command::new(self.programs.join("pg_dump")).arg(self.url()).output();
+        let dumped = dumped.expect("pg_dump runs");
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        dumped.stdout
+    }
+
+    /// Kills the server and puts a new cluster in its place, at the same address, that holds a [`dump`](Self::dump).
+    pub fn replace(&mut self, dump: &[u8]) {
+        self.kill();
+        fs::remove_dir_all(self.folder.path().join("data")).expect("the data is removed");
+        init(&self.programs, self.folder.path(), self.user);
+        self.start();
+        let file = self.folder.path().join("dump.sql");
+        fs::write(&file, dump).expect("the dump can be written");
+        let restored = Command::new(self.programs.join("psql"))
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-1", "-o", "/dev/null", "-f"])
+            .arg(file)
+            .arg(self.url())
+            .output();
+        let restored = restored.expect("psql runs");
+        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
     }
 
     fn wait(&self) {
@@ -107,7 +135,22 @@ impl Drop for Cluster {
     }
 }
 
-fn start(programs: &Path, folder: &Path, port: u16, user: Option<(u32, u32)>) -> Child {
+fn init(programs: &Path, folder: &Path, user: Option<(u32, u32)>) {
+    let made = command(&programs.join("initdb"), user)
+        .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "-D"])
+        .arg(folder.join("data"))
+        .output()
+        .expect("initdb runs");
+    assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn start(
+    programs: &Path,
+    folder: &Path,
+    port: u16,
+    user: Option<(u32, u32)>,
+    settings: &[&str],
+) -> Child {
     let log = fs::OpenOptions::new().append(true).create(true).open(folder.join("log"));
     let log = log.expect("the log can be written");
     command(&programs.join("postgres"), user)
@@ -115,6 +158,7 @@ fn start(programs: &Path, folder: &Path, port: u16, user: Option<(u32, u32)>) ->
         .arg(folder.join("data"))
         .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
         .args(["-c", "unix_socket_directories=", "-c", "max_connections=100"])
+        .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .stdout(log.try_clone().expect("a second handle of the log"))
         .stderr(log)
         .spawn()
@@ -131,7 +175,7 @@ fn command(program: &Path, user: Option<(u32, u32)>) -> Command {
 }
 
 /// Where the server's programs are: in `PATH`, or the newest in Debian's folder.
-fn programs() -> PathBuf {
+fn programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
     let mut debian: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
@@ -139,14 +183,8 @@ fn programs() -> PathBuf {
         .unwrap_or_default();
     debian.sort();
     folders.extend(debian.into_iter().rev());
-    let found = folders.into_iter().find(|folder| {
-        ["initdb", "postgres", "pg_ctl", "pg_isready"]
-            .iter()
-            .all(|program| folder.join(program).exists())
-    });
-    found.expect(
-        "initdb, postgres and pg_ctl are in PATH or /usr/lib/postgresql; or give --database URL",
-    )
+    let has_all = |folder: &PathBuf| PROGRAMS.iter().all(|name| folder.join(name).exists());
+    folders.into_iter().find(has_all)
 }
 
 /// PostgreSQL refuses to run as root: then its own user's ids.

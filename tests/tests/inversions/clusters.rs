@@ -1,0 +1,125 @@
+//! A server that crashes forgets what was not flushed; a dump takes transaction ids to a cluster that counts its
+//! own. Both on throw-away clusters of PostgreSQL.
+
+use std::time::Duration;
+
+use rustok_events::{
+    RelayError,
+    migration::Migrator,
+    outbox::{outbox_health, rebase},
+    testing::MemoryTransport,
+};
+use rustok_events_tests::{Backend, Cluster, eventually, rows, skipped_without};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
+use sea_orm_migration::MigratorTrait;
+use tokio_util::sync::CancellationToken;
+
+use crate::{arrived, number, publish, publish_alone, relay};
+
+/// A cluster with these settings; `None` where there is no PostgreSQL.
+fn cluster(test: &str, settings: &'static [&'static str]) -> Option<Cluster> {
+    if !Backend::Postgres.is_available(test) {
+        return None;
+    }
+    let cluster = Cluster::create(settings);
+    if cluster.is_none() {
+        skipped_without(test, "initdb, postgres, pg_ctl, pg_dump or psql is not there");
+    }
+    cluster
+}
+
+async fn connect(cluster: &Cluster) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(cluster.url());
+    options.sqlx_logging(false);
+    Database::connect(options).await.unwrap()
+}
+
+/// A relay that publishes what it sees.
+async fn read_all(db: &DatabaseConnection) -> Vec<u32> {
+    let read: Vec<(Vec<u8>,)> = rows(db, "SELECT payload FROM rustok_outbox ORDER BY id").await;
+    read.iter().map(|(payload,)| number(payload)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_not_flushed_and_a_server_that_crashes() {
+    // The writer of the log sleeps for so long that it flushes nothing by itself.
+    const SETTINGS: &[&str] = &["synchronous_commit=off", "wal_writer_delay=10000"];
+    let Some(mut cluster) = cluster("a_commit_that_was_not_flushed", SETTINGS) else { return };
+    let (db, transport) = (connect(&cluster).await, MemoryTransport::new());
+    Migrator::up(&db, None).await.unwrap();
+    publish_alone(&db, "a", 1).await;
+    relay(&db, &transport).drain().await.unwrap();
+    assert_eq!(arrived(&transport), [1]);
+    publish_alone(&db, "a", 2).await;
+    let naive = read_all(&db).await;
+    assert_eq!(naive, [1, 2], "a relay that publishes what it sees has published it");
+    cluster.kill();
+    drop(db);
+
+    cluster.start();
+    let db = connect(&cluster).await;
+    assert_eq!(read_all(&db).await, [1], "and it never happened");
+    // The crashed transaction's place is taken by another.
+    publish_alone(&db, "a", 3).await;
+    relay(&db, &transport).drain().await.unwrap();
+    assert_eq!(arrived(&transport), [1, 3]);
+    cluster.kill();
+    drop(db);
+
+    cluster.start();
+    let db = connect(&cluster).await;
+    assert_eq!(read_all(&db).await, [1, 3], "what was published has happened");
+    assert_eq!(relay(&db, &transport).drain().await.unwrap().published, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_restored_into_a_new_cluster() {
+    let Some(mut cluster) = cluster("a_dump_restored_into_a_new_cluster", &[]) else { return };
+    let (db, transport) = (connect(&cluster).await, MemoryTransport::new());
+    Migrator::up(&db, None).await.unwrap();
+    // The cluster has seen many more transactions than a new one.
+    let transactions = "DO $$ BEGIN FOR i IN 1..20000 LOOP
+        PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$";
+    db.execute_unprepared(transactions).await.unwrap();
+    for number in 1..=3 {
+        publish_alone(&db, "a", number).await;
+    }
+    relay(&db, &transport).drain().await.unwrap();
+    let published: Vec<(String,)> = rows(&db, "SELECT pg_current_snapshot()::text").await;
+    publish_alone(&db, "a", 4).await;
+    let dump = cluster.dump();
+    // This one is at work while the server is replaced, and finds its leases in the dump.
+    let running = tokio::spawn(relay(&db, &transport).run(CancellationToken::new()));
+    eventually(|| async { arrived(&transport).len() == 4 }).await;
+
+    cluster.replace(&dump);
+    publish_alone(&connect(&cluster).await, "a", 5).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), running).await;
+    let ended = ended.expect("it notices").unwrap();
+    assert!(matches!(ended, Err(RelayError::Cluster(_))), "{ended:?}");
+    let db = connect(&cluster).await;
+    publish_alone(&db, "a", 6).await;
+    let waiting = format!(
+        "SELECT payload FROM rustok_outbox WHERE NOT pg_visible_in_snapshot(txid, '{}')",
+        published[0].0
+    );
+    let naive: Vec<(Vec<u8>,)> = rows(&db, &waiting).await;
+    let naive: Vec<u32> = naive.iter().map(|(payload,)| number(payload)).collect();
+    assert_eq!(naive, [4], "a relay that goes on from its snapshot never sees what is new");
+
+    let refused = relay(&db, &transport).drain().await;
+    assert!(matches!(refused, Err(RelayError::Cluster(_))), "{refused:?}");
+    let refused = relay(&db, &transport).clean_up().await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("outbox::rebase")));
+    assert!(!outbox_health(&db).await.is_healthy());
+    // A transaction that has its number, but not yet its event: it need not be stopped.
+    let open = db.begin().await.unwrap();
+    open.execute_unprepared("SELECT pg_current_xact_id()").await.unwrap();
+    rebase(&db).await.unwrap();
+    publish_alone(&db, "a", 7).await;
+    publish(&open, "a", 8).await;
+    assert_eq!(relay(&db, &transport).drain().await.unwrap().published, 4);
+    open.commit().await.unwrap();
+    assert_eq!(relay(&db, &transport).drain().await.unwrap().published, 1);
+    assert_eq!(arrived(&transport), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
