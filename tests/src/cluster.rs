@@ -39,9 +39,7 @@ impl Cluster {
             chown(folder.path(), Some(uid), Some(gid)).expect("the folder is given to postgres");
         }
         init(&programs, folder.path(), user);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("the port is known").port();
-        drop(listener);
+        let port = free_port();
         let postmaster = start(&programs, folder.path(), port, user, settings);
         let cluster = Self { folder, programs, settings, user, port, postmaster };
         cluster.wait();
@@ -98,16 +96,21 @@ impl Cluster {
         self.kill();
         fs::remove_dir_all(self.folder.path().join("data")).expect("the data is removed");
         init(&self.programs, self.folder.path(), self.user);
+        // At another address until it is all there.
+        let port = std::mem::replace(&mut self.port, free_port());
         self.start();
         let file = self.folder.path().join("dump.sql");
         fs::write(&file, dump).expect("the dump can be written");
         let restored = Command::new(self.programs.join("psql"))
-            .args(["-q", "-v", "ON_ERROR_STOP=1", "-1", "-o", "/dev/null", "-f"])
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f"])
             .arg(file)
             .arg(self.url())
             .output();
         let restored = restored.expect("psql runs");
         assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        self.stop_immediately();
+        self.port = port;
+        self.start();
     }
 
     fn wait(&self) {
@@ -133,6 +136,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("the port is known").port()
 }
 
 fn init(programs: &Path, folder: &Path, user: Option<(u32, u32)>) {
