@@ -114,11 +114,10 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
         "UPDATE rustok_outbox_cursor
             SET snapshot = n.s, hi = NULL, last_id = 0, floor = 0, moved = moved + 1,
                 owner = NULL, lease_until = 0, epoch = epoch + 1
-           FROM (SELECT concat_ws(':', pg_snapshot_xmin(s), GREATEST(pg_snapshot_xmax(s), pg_current_xact_id()),
+           FROM (SELECT concat_ws(':', pg_snapshot_xmin(s), pg_snapshot_xmax(s),
                                   COALESCE((SELECT string_agg(x::text, ',' ORDER BY x)
                                               FROM (SELECT pg_snapshot_xip(s) UNION SELECT pg_current_xact_id()) u (x)
-                                             WHERE x < GREATEST(pg_snapshot_xmax(s), pg_current_xact_id())),
-                                           ''))::pg_snapshot AS s
+                                             WHERE x < pg_snapshot_xmax(s)), ''))::pg_snapshot AS s
                    FROM (SELECT pg_current_snapshot() AS s) now) n",
         // What is filled holds nothing of a later transaction than this one.
         "UPDATE rustok_outbox_range SET filled_xid = pg_current_xact_id() WHERE filled_at IS NOT NULL",
