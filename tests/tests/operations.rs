@@ -211,6 +211,15 @@ async fn an_outbox_in_another_cluster_is_refused_until_it_is_rebased() {
     let mut numbers = published(&transport);
     numbers.sort_unstable();
     assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "nothing is lost, nothing comes twice");
+    // What an upgrade in place looks like: another cluster that counts on.
+    publish(&database, 40..45).await;
+    assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 5);
+    let set = "UPDATE rustok_outbox_meta SET value = '1' WHERE name = 'cluster'";
+    database.db.execute_unprepared(set).await.unwrap();
+    publish(&database, 45..50).await;
+    rebase(&database.db).await.unwrap();
+    assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 5);
+    assert_eq!(published(&transport).len(), 50);
 }
 
 #[tokio::test]

@@ -98,8 +98,12 @@ impl Log {
 
     /// [`drain`](Self::drain) over connections that are closed then, which makes known what they read.
     async fn drain_apart(&self) -> u64 {
+        self.drain_apart_with(RelayConfig::default()).await
+    }
+
+    async fn drain_apart_with(&self, config: RelayConfig) -> u64 {
         let db = self.database.connect().await;
-        let relay = Relay::new(db.clone(), self.transport.clone(), RelayConfig::default());
+        let relay = Relay::new(db.clone(), self.transport.clone(), config);
         let published = relay.drain().await.unwrap().published;
         db.close().await.unwrap();
         published
@@ -309,14 +313,20 @@ async fn a_look_does_not_read_what_is_retained() {
             log.publish(from + 6000 + look * 10..from + 6010 + look * 10).await;
             assert_eq!(log.drain_apart().await, 10);
         }
-        let read = log.rows_read().await - before;
-        open.rollback().await.unwrap();
+        let after = log.rows_read().await;
         let most = i64::from(RETAINED);
+        let read = after - before;
+        assert!(read < most, "{read} rows for {} looks; statistics: {statistics}", LOOKS);
+        // Windows of many pages.
+        log.publish(from + 7000..from + 7100).await;
+        let before = log.rows_read().await;
+        assert_eq!(log.drain_apart_with(RelayConfig::default().page_size(8)).await, 100);
+        let read = log.rows_read().await - before;
         assert!(
-            read < most,
-            "{read} rows were read to find {}; statistics: {statistics}",
-            LOOKS * 10
+            read < 2 * most,
+            "{read} rows for a page after the other; statistics: {statistics}"
         );
+        open.rollback().await.unwrap();
     }
 }
 
