@@ -140,6 +140,27 @@ fn list(item: &str, times: usize) -> String {
     list
 }
 
+/// The longest error text, or an operator's reason, that is kept, in characters.
+const MAX_TEXT: usize = 4000;
+/// The longest code that is kept.
+const MAX_CODE: usize = 64;
+
+/// An error text as it can be kept: cut, and without the one character that PostgreSQL does not take. What cannot be
+/// stored would keep its event from being held, and so its partition, for ever.
+pub(crate) fn text(text: &str) -> String {
+    kept(text, MAX_TEXT)
+}
+
+/// A code as it can be kept, like a [`text`].
+pub(crate) fn code(code: &str) -> String {
+    kept(code, MAX_CODE)
+}
+
+fn kept(text: &str, most: usize) -> String {
+    let kept = text.chars().take(most);
+    kept.map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Times are kept as microseconds since 1970: exact, comparable, and the same on every database.
 pub(crate) fn micros(time: DateTime<Utc>) -> Value {
     Value::BigInt(Some(time.timestamp_micros()))

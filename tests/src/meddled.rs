@@ -86,7 +86,9 @@ impl EventTransport for MeddledTransport {
     ) -> BoxFuture<'a, Result<(), TransportError>> {
         self.reach(|| {
             if let Some(message) = messages.iter().find(|message| self.refuses(message)) {
-                let (id, source) = (message.id, "not this one".into());
+                // A text that fits into no column, and that PostgreSQL would not store at all.
+                let source = format!("\0not this one: {}", "\u{1F980}".repeat(100_000));
+                let (id, source) = (message.id, source.into());
                 return Box::pin(std::future::ready(Err(TransportError::Refused { id, source })));
             }
             self.taken.lock().unwrap().extend(messages.iter().cloned());

@@ -316,7 +316,7 @@ async fn a_look_does_not_read_what_is_retained() {
         let after = log.rows_read().await;
         let most = i64::from(RETAINED);
         let read = after - before;
-        assert!(read < most, "{read} rows for {} looks; statistics: {statistics}", LOOKS);
+        assert!(read < most, "{read} rows for {LOOKS} looks; statistics: {statistics}");
         // Windows of many pages.
         log.publish(from + 7000..from + 7100).await;
         let before = log.rows_read().await;

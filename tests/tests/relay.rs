@@ -93,6 +93,8 @@ async fn a_refused_event_parks_its_key_and_no_other(database) {
     let parked = parked_events(db).await.unwrap();
     let refusals: Vec<bool> = parked.iter().map(|event| event.refusal.is_some()).collect();
     assert_eq!(refusals, [true, false, false]);
+    let refusal = parked[0].refusal.as_ref().unwrap();
+    assert!(refusal.contains("not this one: \u{1F980}"), "whatever its length");
     assert_eq!(parked[0].payload, br#"{"key":"a","number":2}"#);
     assert!(!retry_parked(db, parked[1].id).await.unwrap(), "only a refused event can be retried");
 

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, V
 use super::{DeadLetter, DeadLetterError, DeadLetters, Filter};
 use crate::{
     held::{self, Holder, TenantKey, state},
-    sql::{self, micros, statement},
+    sql::{self, micros, statement, text},
 };
 
 /// A page of [`DeadLetters::retry_all`].
@@ -131,7 +131,7 @@ impl DeadLetters {
     ) -> Result<(), DeadLetterError> {
         let sql = "UPDATE rustok_held SET state = ?, blocks_key = FALSE, reason = ?, due_at = ?
                     WHERE id = ? AND state = 'dead'";
-        let reason: String = reason.chars().take(held::MAX_ERROR).collect();
+        let reason = text(reason);
         let now = micros(self.clock.now());
         let values: [Value; 4] = [state::DISCARDED.into(), reason.into(), now, letter.id.into()];
         let changed = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;

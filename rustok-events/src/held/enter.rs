@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use twox_hash::XxHash3_128;
 
-use super::{Holder, MAX_ERROR, state, tenant_key};
+use super::{Holder, state, tenant_key};
 use crate::{
     EventId,
     envelope::EventMeta,
     handler::Failure,
-    sql::{micros, statement, value_rows},
+    sql::{code, micros, statement, text, value_rows},
     transport::IncomingMessage,
 };
 
@@ -68,7 +68,6 @@ pub(crate) async fn hold(
             (state::WAITING, true, None, 0, *attempts_left, (none.clone(), none.clone()), none)
         }
     };
-    let error = failure.map(|failure| failure.error.chars().take(MAX_ERROR).collect::<String>());
     let values: [Value; 21] = [
         holder.group.into(),
         holder.handler.into(),
@@ -83,8 +82,8 @@ pub(crate) async fn hold(
         meta.map(|meta| meta.id.as_uuid()).into(),
         headers.into(),
         message.payload.to_vec().into(),
-        failure.map_or("", |failure| failure.code).into(),
-        error.unwrap_or_default().into(),
+        failure.map_or_else(String::new, |failure| code(failure.code)).into(),
+        failure.map_or_else(String::new, |failure| text(&failure.error)).into(),
         i64::from(attempts).into(),
         i64::from(attempts_left).into(),
         first,

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 
-use super::{Claim, HeldEvent, Holder, MAX_ERROR, promote, state};
+use super::{Claim, HeldEvent, Holder, promote, state};
 use crate::{
     handler::Failure,
-    sql::{micros, statement},
+    sql::{code, micros, statement, text},
 };
 
 /// What a failed attempt makes of a held event.
@@ -72,8 +72,8 @@ pub(crate) async fn fail(
         i64::from(event.attempts + 1).into(),
         i64::from(attempts_left).into(),
         blocks_key.into(),
-        failure.code.into(),
-        failure.error.chars().take(MAX_ERROR).collect::<String>().into(),
+        code(failure.code).into(),
+        text(&failure.error).into(),
         micros(now),
         micros(now),
         event.id.into(),

@@ -34,9 +34,6 @@ use crate::{
     transport::TopicName,
 };
 
-/// An error text is cut to this many characters, so that no text is too long for its column.
-pub(crate) const MAX_ERROR: usize = 4000;
-
 /// Who holds an event: one handler of one group, on one topic. No handler's name is empty: an empty one stands for
 /// all handlers of the group, for messages that were not even readable.
 #[derive(Debug, Clone, Copy)]

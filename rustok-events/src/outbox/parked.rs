@@ -22,9 +22,6 @@ use crate::{
     transport::TopicName,
 };
 
-/// An error text is cut to this many characters, so that no text is too long for its column.
-const MAX_ERROR: usize = 4000;
-
 /// What is ordered: a tenant's key on a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ParkedKey {
@@ -74,7 +71,7 @@ pub(crate) async fn park(
         let columns = format!("part, log_id, state, error, parked_at, {COLUMNS}");
         let insert = insert_if_absent(backend, "rustok_outbox_parked", &columns, 1);
         let (state, error) = match &parked.refusal {
-            Some(error) => ("refused", error.chars().take(MAX_ERROR).collect()),
+            Some(error) => ("refused", sql::text(error)),
             None => ("behind", String::new()),
         };
         let mut values: Vec<Value> = Vec::with_capacity(COLUMN_COUNT + 5);
@@ -188,9 +185,8 @@ pub(crate) async fn settle(
         txn.execute_raw(statement(backend, &delete, ids)).await?;
     }
     if let Some((id, error)) = refused {
-        let error: String = error.chars().take(MAX_ERROR).collect();
         let update = "UPDATE rustok_outbox_parked SET state = 'refused', error = ? WHERE id = ?";
-        txn.execute_raw(statement(backend, update, [error.into(), id.into()])).await?;
+        txn.execute_raw(statement(backend, update, [sql::text(&error).into(), id.into()])).await?;
     }
     txn.commit().await?;
     Ok(true)

@@ -218,6 +218,25 @@ async fn a_group_whose_every_event_fails_at_the_database_pauses(database) {
 }
 }
 
+/// Fails with a text that fits into no column, and that PostgreSQL would not store at all.
+#[event_handler(group = "verbose", retry(attempts = 1))]
+async fn verbose<S>(_: &mut HandlerContext<'_, S>, event: Step) -> HandlerResult {
+    let text = format!("\0{}: {}", event.number, "\u{1F980}".repeat(100_000));
+    Err(std::io::Error::other(text).into())
+}
+
+on_every_database! {
+async fn an_oversized_error_text(database) {
+    let app = on(&database).handler(verbose).start().await.unwrap();
+    app.publish(TENANT, step("a", 1)).await.unwrap();
+    app.settle().await.unwrap();
+    let letters = app.dead_letters().await.unwrap();
+    assert_eq!(letters.len(), 1);
+    let error = &letters[0].error;
+    assert!(error.contains("1: \u{1F980}") && error.chars().count() <= 4000, "{}", error.len());
+}
+}
+
 static CUT: AtomicBool = AtomicBool::new(false);
 
 /// Loses its connection the first time.
