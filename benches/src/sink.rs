@@ -103,6 +103,15 @@ impl Sink {
         u64::try_from(self.seen.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// As if none had come yet. What was out of order stays counted.
+    pub(crate) fn forget(&self) {
+        let seen = &*self.seen;
+        for counted in seen.delivered.iter().chain(&seen.newest) {
+            counted.store(0, Relaxed);
+        }
+        seen.distinct.store(0, Relaxed);
+    }
+
     /// How many events came, each counted once.
     pub(crate) fn distinct(&self) -> u64 {
         self.seen.distinct.load(Relaxed)

@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Result<()> {
-    let events = if server == (Server::Postgres { synchronous: true }) { 200_000 } else { 100_000 };
+    let events = if matches!(server, Server::Postgres { .. }) { 200_000 } else { 100_000 };
     let relayed = [("relay, 1", 1, 0.9), ("relay, 4", 4, 0.7)];
     let relayed: Vec<_> = relayed
         .into_iter()
@@ -112,7 +112,7 @@ async fn drains<F: Floor>(
         let ours_first = pair % 2 == 0;
         let before = if ours_first { 0.0 } else { drain_by_hand(floor, relays, events).await? };
         let sink = Sink::new(events);
-        let ours = drain(place, relays, events, &sink).await?;
+        let ours = drain_again(place, relays, events, &sink).await?;
         let hand = if ours_first { drain_by_hand(floor, relays, events).await? } else { before };
         inversions += sink.inversions();
         duplicates += sink.duplicates();
@@ -126,25 +126,45 @@ async fn drains<F: Floor>(
         .note(format!("{duplicates} duplicates")))
 }
 
-/// Relays everything again, by relays that already share the parts, and returns how many a second.
-pub(super) async fn drain(place: &Place, relays: usize, events: u64, sink: &Sink) -> Result<f64> {
+/// [`drain`] by relays that have done it once: their connections have planned their statements then, which takes five
+/// looks each, and the server has in memory what it has room for.
+async fn drain_again(place: &Place, relays: usize, events: u64, sink: &Sink) -> Result<f64> {
     let running = ours::Relays::start(place, relays, sink).await?;
     ours::rewind(place, &TransactionalEventBus::new()).await?;
-    let began = Instant::now();
     sink.until(events).await;
-    let rate = events as f64 / began.elapsed().as_secs_f64();
+    sink.forget();
+    let rate = rate_of_rewound(place, events, sink).await?;
     running.stop().await?;
     Ok(rate)
 }
 
-async fn drain_by_hand<F: Floor>(floor: &F, relays: usize, events: u64) -> Result<f64> {
-    let sink = Sink::new(events);
-    floor.rewind().await?;
-    let began = Instant::now();
-    let running = ByHand::start(floor, relays, &sink);
-    sink.until(events).await;
-    let rate = events as f64 / began.elapsed().as_secs_f64();
+/// Relays everything again, by relays that already share the parts, and returns how many a second.
+pub(super) async fn drain(place: &Place, relays: usize, events: u64, sink: &Sink) -> Result<f64> {
+    let running = ours::Relays::start(place, relays, sink).await?;
+    let rate = rate_of_rewound(place, events, sink).await?;
     running.stop().await?;
+    Ok(rate)
+}
+
+async fn rate_of_rewound(place: &Place, events: u64, sink: &Sink) -> Result<f64> {
+    ours::rewind(place, &TransactionalEventBus::new()).await?;
+    let began = Instant::now();
+    sink.until(events).await;
+    Ok(events as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The like by hand-written relays, which have done it once too.
+async fn drain_by_hand<F: Floor>(floor: &F, relays: usize, events: u64) -> Result<f64> {
+    let mut rate = 0.0;
+    for _ in 0..2 {
+        let sink = Sink::new(events);
+        floor.rewind().await?;
+        let began = Instant::now();
+        let running = ByHand::start(floor, relays, &sink);
+        sink.until(events).await;
+        rate = events as f64 / began.elapsed().as_secs_f64();
+        running.stop().await?;
+    }
     Ok(rate)
 }
 
