@@ -106,7 +106,7 @@ pub(crate) fn insert_if_absent(
 }
 
 /// `?` as PostgreSQL writes it: `$1`, `$2`, …
-fn numbered(sql: &str) -> String {
+pub(crate) fn numbered(sql: &str) -> String {
     let mut numbered = String::with_capacity(sql.len() * 5 / 4 + 16);
     for (parameter, text) in sql.split('?').enumerate() {
         if parameter > 0 {

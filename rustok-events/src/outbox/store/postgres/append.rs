@@ -1,6 +1,8 @@
 //! How events are written: one row as values, many as columns.
 
-use sea_orm::{DbErr, Statement};
+use std::sync::LazyLock;
+
+use sea_orm::{DbBackend, DbErr, Statement};
 
 use super::{array, sql};
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
             row::{self, COLUMN_COUNT, COLUMNS},
         },
     },
-    sql::value_rows,
+    sql::{numbered, value_rows},
 };
 
 /// Whether two events differ in nothing but what [`columns`] takes from each.
@@ -23,18 +25,27 @@ pub(super) fn alike(one: &OutboxRecord, other: &OutboxRecord) -> bool {
         && a.content_type == b.content_type
 }
 
+/// What inserts one event: the text that most transactions need, written once.
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| numbered(&insert(1)));
+
+fn insert(rows: usize) -> String {
+    format!(
+        "INSERT INTO rustok_outbox (part, {COLUMNS}) VALUES {}",
+        value_rows(rows, COLUMN_COUNT + 1)
+    )
+}
+
 /// Rows of values: for one event, or for events of several kinds.
 pub(super) fn rows(records: &[OutboxRecord]) -> Result<Statement, DbErr> {
-    let insert = format!(
-        "INSERT INTO rustok_outbox (part, {COLUMNS}) VALUES {}",
-        value_rows(records.len(), COLUMN_COUNT + 1)
-    );
     let mut values = Vec::with_capacity(records.len() * (COLUMN_COUNT + 1));
     for record in records {
         values.push(store::part(record).into());
         values.extend(row::values(record)?);
     }
-    Ok(sql(&insert, values))
+    if records.len() == 1 {
+        return Ok(Statement::from_sql_and_values(DbBackend::Postgres, &*INSERT_ONE, values));
+    }
+    Ok(sql(&insert(records.len()), values))
 }
 
 /// An array for each column that differs between events, one value for each that does not. The statement is the same
