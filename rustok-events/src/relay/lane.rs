@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RelayConfig, RelayError, check_once, complaints::Complaints, leases::Leases, pace::Pace,
+    RelayConfig, RelayError, check_cluster, complaints::Complaints, leases::Leases, pace::Pace,
     parking::Parking, sender::Sender,
 };
 use crate::{
@@ -155,7 +155,7 @@ impl Lane {
         let Look { pages, server } = store.pages(&self.db, &leases, limit, turn).await?;
         self.config.faults.database("relay.read.after").await?;
         if server != self.server {
-            check_once(&self.db).await?;
+            check_cluster(&self.db).await?;
             self.server = server;
         }
         self.pace.read(&leases, &pages);

@@ -227,6 +227,11 @@ impl Inner {
 async fn check_once(db: &DatabaseConnection) -> Result<(), RelayError> {
     store::of(db)?;
     migration::check(db).await?;
+    check_cluster(db).await
+}
+
+/// Refuses to work on cursors of another cluster.
+async fn check_cluster(db: &DatabaseConnection) -> Result<(), RelayError> {
     match cluster::check(db).await? {
         Some(trouble) => Err(RelayError::Cluster(trouble)),
         None => Ok(()),

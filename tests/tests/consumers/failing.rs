@@ -14,7 +14,7 @@ use rustok_events::{
     testing::{MemoryTransport, TestError},
 };
 use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database};
-use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
@@ -234,6 +234,14 @@ async fn an_oversized_error_text(database) {
     assert_eq!(letters.len(), 1);
     let error = &letters[0].error;
     assert!(error.contains("1: \u{1F980}") && error.chars().count() <= 4000, "{}", error.len());
+    if database.backend() != Backend::Sqlite {
+        let update = "UPDATE rustok_held SET error = ?";
+        let update = if database.backend() == Backend::Postgres { update.replace('?', "$1") } else { update.to_owned() };
+        let text = format!("\0{}", "\u{1F980}".repeat(100_000));
+        let backend = database.db.get_database_backend();
+        let update = Statement::from_sql_and_values(backend, update, [text.into()]);
+        assert!(database.db.execute_raw(update).await.is_err(), "the text as it is cannot be kept");
+    }
 }
 }
 
