@@ -94,20 +94,23 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
         "LOCK TABLE rustok_outbox, rustok_outbox_cursor IN ACCESS EXCLUSIVE MODE",
         // Published rows lie before every snapshot from now on, the others in this transaction. Whether a row was
         // visible is asked of the stored numbers, which is the same in every cluster.
-        // Not of a row that was written here since: it has the number of the transaction that wrote it, where one that
-        // was brought here has another. A cursor moves by a transaction that is later than its snapshot; one that was
-        // written by an earlier transaction was brought here too (after `pg_upgrade` nothing was).
+        // Not of a row that was written here since: by the transaction whose number it has, or a savepoint of it, and
+        // after the tables were brought here; the number of a row that was brought is of another cluster. A cursor
+        // moves by a transaction that is later than its snapshot; one that was written by an earlier transaction was
+        // brought here too (after `pg_upgrade` nothing was). `xmin` is a number's lower half.
         "UPDATE rustok_outbox o
             SET txid = CASE
-                WHEN c.brought AND o.xmin::text::bigint = o.txid::text::bigint & 4294967295
+                WHEN c.brought AND o.txid::text::bigint BETWEEN c.since
+                                   AND c.now - ((c.now - o.xmin::text::bigint) & 4294967295)
                 THEN pg_current_xact_id()
                 WHEN pg_visible_in_snapshot(o.txid, c.snapshot)
                   OR (c.hi IS NOT NULL AND o.id <= c.last_id AND pg_visible_in_snapshot(o.txid, c.hi))
                 THEN '2'::xid8 ELSE pg_current_xact_id() END
-           FROM (SELECT part, snapshot, hi, last_id,
+           FROM (SELECT part, snapshot, hi, last_id, n.now,
+                        n.now - ((n.now - m.xmin::text::bigint) & 4294967295) AS since,
                         n.now - ((n.now - c.xmin::text::bigint) & 4294967295)
                             < pg_snapshot_xmax(snapshot)::text::bigint AS brought
-                   FROM rustok_outbox_cursor c,
+                   FROM rustok_outbox_cursor c JOIN rustok_outbox_meta m ON m.name = 'cluster',
                         (SELECT pg_current_xact_id()::text::bigint AS now) n) c
           WHERE c.part = o.part",
         // What is in progress now, this transaction with it, and what comes later is seen by none of the cursors.

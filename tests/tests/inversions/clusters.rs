@@ -116,7 +116,12 @@ async fn a_dump_restored_into_a_new_cluster() {
     let ended = ended.expect("it notices").unwrap();
     assert!(matches!(ended, Err(RelayError::Cluster(_))), "{ended:?}");
     let db = connect(&cluster).await;
-    publish_alone(&db, "a", 6).await;
+    // In a savepoint, which has a number of its own.
+    let txn = db.begin().await.unwrap();
+    let savepoint = txn.begin().await.unwrap();
+    publish(&savepoint, "a", 6).await;
+    savepoint.commit().await.unwrap();
+    txn.commit().await.unwrap();
     let waiting = format!(
         "SELECT payload FROM rustok_outbox WHERE NOT pg_visible_in_snapshot(txid, '{}')",
         published[0].0
