@@ -211,6 +211,14 @@ async fn an_outbox_in_another_cluster_is_refused_until_it_is_rebased() {
     let mut numbers = published(&transport);
     numbers.sort_unstable();
     assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "nothing is lost, nothing comes twice");
+    // Half restored, it does not say where it comes from: nothing is changed.
+    let lost = "DELETE FROM rustok_outbox_meta WHERE name = 'cluster'";
+    database.db.execute_unprepared(lost).await.unwrap();
+    assert!(rebase(&database.db).await.is_err());
+    let found = "INSERT INTO rustok_outbox_meta (name, value)
+                 SELECT 'cluster', system_identifier::text FROM pg_control_system()";
+    database.db.execute_unprepared(found).await.unwrap();
+    assert_eq!(codes(&database).await, [""; 0]);
     // What an upgrade in place looks like: another cluster that counts on.
     publish(&database, 40..45).await;
     assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 5);

@@ -65,9 +65,7 @@ pub(crate) async fn check(db: &DatabaseConnection) -> Result<Option<ClusterTroub
     let row = db
         .query_one_raw(Statement::from_string(DbBackend::Postgres, select))
         .await?
-        .ok_or_else(|| {
-            DbErr::RecordNotFound("the outbox does not say which cluster it was made in".to_owned())
-        })?;
+        .ok_or_else(unknown_origin)?;
     let (made_in, now_in): (String, String) =
         (row.try_get("", "made_in")?, row.try_get("", "now_in")?);
     if made_in != now_in {
@@ -75,6 +73,10 @@ pub(crate) async fn check(db: &DatabaseConnection) -> Result<Option<ClusterTroub
     }
     let part: Option<i64> = row.try_get("", "part")?;
     Ok(part.map(|part| ClusterTrouble::CursorInFuture { part }))
+}
+
+fn unknown_origin() -> DbErr {
+    DbErr::RecordNotFound("the outbox does not say which cluster it was made in".to_owned())
 }
 
 /// Makes an outbox on PostgreSQL belong to the cluster it is in now, after a dump, a restore, an upgrade or a logical
@@ -110,7 +112,7 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
                         n.now - ((n.now - m.xmin::text::bigint) & 4294967295) AS since,
                         n.now - ((n.now - c.xmin::text::bigint) & 4294967295)
                             < pg_snapshot_xmax(snapshot)::text::bigint AS brought
-                   FROM rustok_outbox_cursor c JOIN rustok_outbox_meta m ON m.name = 'cluster',
+                   FROM rustok_outbox_cursor c LEFT JOIN rustok_outbox_meta m ON m.name = 'cluster',
                         (SELECT pg_current_xact_id()::text::bigint AS now) n) c
           WHERE c.part = o.part",
         // What is in progress now, this transaction with it, and what comes later is seen by none of the cursors.
@@ -130,6 +132,10 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
     }
     let update = "UPDATE rustok_outbox_meta
                      SET value = (SELECT system_identifier::text FROM pg_control_system()) WHERE name = ?";
-    txn.execute_raw(statement(DbBackend::Postgres, update, ["cluster".into()])).await?;
+    let noted = txn.execute_raw(statement(DbBackend::Postgres, update, ["cluster".into()])).await?;
+    if noted.rows_affected() == 0 {
+        txn.rollback().await?;
+        return Err(unknown_origin());
+    }
     txn.commit().await
 }

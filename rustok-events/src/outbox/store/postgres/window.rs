@@ -79,8 +79,8 @@ mod column {
 /// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
 /// alone, out of the index, and then the rows are read that lie between the page's first and last; else each page would
 /// read and sort all that is left of a long backlog. `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of
-/// a table it has no statistics of: the retained rows of a part must not be read. (`txid = ANY (xip)` in their place becomes a filter
-/// over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are taken for a
+/// a table it has no statistics of: the retained rows of a part must not be read. (`txid = ANY (xip)` in their place
+/// becomes a filter over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are taken for a
 /// thousand, and a plan that is thought dear is compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
