@@ -85,7 +85,7 @@ pub const MUTANTS: &[Mutant] = &[
             },
             Edit {
                 file: "outbox/store/postgres/window.rs",
-                find: "WHERE {condition} AND pg_visible_in_snapshot(x.txid, c.hi)",
+                find: "WHERE c.first < pg_snapshot_xmax(c.lo) AND pg_visible_in_snapshot(x.txid, c.hi)",
                 replace: "WHERE FALSE",
             },
             Edit {
@@ -99,6 +99,16 @@ pub const MUTANTS: &[Mutant] = &[
                 replace: "last_id = d.last_id, moved",
             },
         ],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "a part is passed over where only transactions that were open have something new",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/store/postgres/window.rs",
+            find: "e.txid >= pg_snapshot_xmin(c.snapshot)",
+            replace: "e.txid >= pg_snapshot_xmax(c.snapshot)",
+        }],
     },
     Mutant {
         promise: Promise::NothingLost,
@@ -136,8 +146,8 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Postgres,
         edits: &[Edit {
             file: "outbox/store/postgres/window.rs",
-            find: "({fresh}) w ORDER BY w.id LIMIT ?",
-            replace: "({fresh}) w
+            find: "({fresh}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?",
+            replace: "({fresh}) w WHERE NOT c.is_paged
                  ORDER BY (SELECT o.txid FROM rustok_outbox o WHERE o.id = w.id), w.id LIMIT ?",
         }],
     },

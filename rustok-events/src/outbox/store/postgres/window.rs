@@ -76,12 +76,15 @@ mod column {
 /// The holder names the epoch it holds: one read back from the row would let a relay that lost its lease adopt the
 /// epoch of its successor.
 ///
+/// Most parts have nothing new most of the time: `first` is the first transaction that may be new to a part, one look
+/// at the index, and a part without one is passed over.
+///
 /// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
 /// alone, out of the index, and then the rows are read that lie between the page's first and last; else each page would
 /// read and sort all that is left of a long backlog. `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of
 /// a table it has no statistics of: the retained rows of a part must not be read. (`txid = ANY (xip)` in their place
-/// becomes a filter over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are taken for a
-/// thousand, and a plan that is thought dear is compiled each time it runs.
+/// becomes a filter over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are
+/// taken for a thousand, and a plan that is thought dear is compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
@@ -89,10 +92,10 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
         COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
     let nothing = vec!["NULL"; columns.len()].join(", ");
     let columns = columns.join(", ");
-    let window = |condition: &str, columns: &str, [txids, ids]: [&str; 2]| {
+    let window = |columns: &str, [txids, ids]: [&str; 2]| {
         format!(
             "SELECT {columns} FROM rustok_outbox e
-              WHERE {condition} AND e.part = c.part AND e.id >= c.floor{txids}{ids}
+              WHERE e.part = c.part AND e.id >= c.floor{txids}{ids}
                 AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
                 AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
              UNION ALL
@@ -100,14 +103,14 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                  SELECT {columns} FROM rustok_outbox e
                   WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor{ids} AND e.id > c.last_id
                   ORDER BY e.id LIMIT ?) e
-              WHERE {condition} AND pg_visible_in_snapshot(x.txid, c.hi)"
+              WHERE c.first < pg_snapshot_xmax(c.lo) AND pg_visible_in_snapshot(x.txid, c.hi)"
         )
     };
     let whole = format!("e.id, {columns}");
-    let fresh = window("NOT c.is_paged", &whole, ["", ""]);
-    let paged = window("c.is_paged", "e.id, e.txid", ["", ""]);
+    let fresh = window(&whole, ["", ""]);
+    let paged = window("e.id, e.txid", ["", ""]);
     let bounds = [" AND e.txid >= b.lo AND e.txid <= b.hi", " AND e.id <= b.last"];
-    let bounded = window("c.is_paged", &whole, bounds);
+    let bounded = window(&whole, bounds);
     format!(
         "WITH now AS MATERIALIZED (
                   SELECT pg_current_snapshot() AS s, pg_current_wal_insert_lsn() AS written),
@@ -115,15 +118,19 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                   SELECT * FROM unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)),
               c AS MATERIALIZED (
                   SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor, c.moved,
-                         ARRAY(SELECT pg_snapshot_xip(c.snapshot)) AS xip, c.hi IS NOT NULL AS is_paged
+                         c.hi IS NOT NULL AS is_paged,
+                         (SELECT e.txid FROM rustok_outbox e
+                           WHERE e.part = c.part AND e.txid >= pg_snapshot_xmin(c.snapshot) AND e.id >= c.floor
+                           ORDER BY e.txid LIMIT 1) AS first
                     FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
          SELECT NULL, {nothing}, NULL, NULL, now.s::text, now.written::text, pg_current_wal_flush_lsn() >= now.written,
                 {SERVER}
            FROM now
           UNION ALL
         (SELECT e.*, c.part, c.moved, NULL, NULL, NULL, NULL
-           FROM (SELECT * FROM c ORDER BY turn) c CROSS JOIN LATERAL (
-               (SELECT * FROM ({fresh}) w ORDER BY w.id LIMIT ?)
+           FROM (SELECT c.*, ARRAY(SELECT pg_snapshot_xip(c.lo)) AS xip
+                   FROM c WHERE c.first IS NOT NULL ORDER BY turn) c CROSS JOIN LATERAL (
+               (SELECT * FROM ({fresh}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?)
                UNION ALL
                (WITH w AS MATERIALIZED (SELECT * FROM ({paged}) w ORDER BY w.id LIMIT ?),
                      new AS (SELECT w.txid FROM w WHERE w.txid >= pg_snapshot_xmax(c.lo)),
@@ -131,7 +138,7 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
                          SELECT (SELECT txid FROM new ORDER BY txid LIMIT 1) AS lo,
                                 (SELECT txid FROM new ORDER BY txid DESC LIMIT 1) AS hi,
                                 (SELECT MAX(id) FROM w) AS last)
-                SELECT e.* FROM b CROSS JOIN LATERAL ({bounded}) e ORDER BY e.id LIMIT ?)) e
+                SELECT e.* FROM b CROSS JOIN LATERAL ({bounded}) e WHERE c.is_paged ORDER BY e.id LIMIT ?)) e
           LIMIT ?)"
     )
 });
