@@ -8,7 +8,7 @@ use sea_orm::{
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-use crate::clock::Clock;
+use crate::{clock::Clock, trouble};
 
 /// A statement written with `?` for every database.
 pub(crate) fn statement(
@@ -38,14 +38,35 @@ pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTrans
 /// Begins a transaction like [`begin_write`], whose commit returns only once it is durable, whatever the database's or
 /// the role's own setting.
 pub(crate) async fn begin_durable(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    if db.get_database_backend() != DbBackend::Postgres {
-        return begin_write(db).await;
+    let txn = begin_unset(db).await?;
+    if txn.get_database_backend() == DbBackend::Postgres {
+        // Both in one question to the server.
+        let set =
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
+        txn.execute_unprepared(set).await?;
     }
-    let txn = begin(db, None).await?;
-    // Both in one question to the server.
-    let set = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
-    txn.execute_unprepared(set).await?;
     Ok(txn)
+}
+
+/// Begins a transaction like [`begin_durable`], whose settings on PostgreSQL are left to its first statement, which is
+/// to have the condition [`SETTINGS`]: one question to the server fewer.
+pub(crate) async fn begin_unset(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    match db.get_database_backend() {
+        DbBackend::Postgres => begin(db, None).await,
+        _ => begin_write(db).await,
+    }
+}
+
+/// A condition of a statement of PostgreSQL that is always true, and makes the commit of its transaction durable. Under
+/// another isolation level than READ COMMITTED, which by then cannot be changed, the statement fails:
+/// [`is_other_isolation`].
+pub(crate) const SETTINGS: &str =
+    "(SELECT concat(set_config('transaction_isolation', 'read committed', true),
+             set_config('synchronous_commit', 'on', true))) IS NOT NULL";
+
+/// Whether a statement with the condition [`SETTINGS`] failed since its transaction has another isolation level.
+pub(crate) fn is_other_isolation(error: &DbErr) -> bool {
+    trouble::code(error).is_some_and(|code| code == "25001")
 }
 
 async fn begin(

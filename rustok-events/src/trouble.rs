@@ -1,6 +1,6 @@
 //! What kind of trouble a database error speaks of: whether waiting helps, and whose doing it is.
 
-use std::{error::Error, sync::Arc};
+use std::{borrow::Cow, error::Error, sync::Arc};
 
 use sea_orm::{
     ConnAcquireErr, DbErr, RuntimeErr, SqlxError,
@@ -48,6 +48,16 @@ pub(crate) fn of(error: &DbErr) -> Trouble {
         DbErr::ConnectionAcquire(_) => Trouble::Away,
         DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error) => of_runtime(error),
         _ => Trouble::Refused,
+    }
+}
+
+/// The code that a database gave an error: SQLSTATE, or SQLite's own result code.
+pub(crate) fn code(error: &DbErr) -> Option<Cow<'_, str>> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => error.as_database_error()?.code(),
+        _ => None,
     }
 }
 

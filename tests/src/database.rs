@@ -173,6 +173,13 @@ impl TestDatabase {
         connect(&self.url, schemas, 1).await
     }
 
+    /// Another pool whose sessions begin with these settings, on PostgreSQL.
+    pub async fn connect_set(&self, settings: &'static [(&str, &str)]) -> DatabaseConnection {
+        let mut options = options(&self.url, &self.schema, CONNECTIONS);
+        options.map_sqlx_postgres_opts(move |options| options.options(settings.iter().copied()));
+        connect_by(options).await
+    }
+
     /// What the ledger holds, in the order it was written in.
     pub async fn ledger(&self) -> Vec<(String, i64)> {
         crate::rows(&self.db, "SELECT event_key, number FROM ledger ORDER BY id").await
@@ -200,6 +207,16 @@ impl Drop for TestDatabase {
 }
 
 pub(crate) async fn connect(url: &str, schema: &str, connections: u32) -> DatabaseConnection {
+    connect_by(options(url, schema, connections)).await
+}
+
+async fn connect_by(options: ConnectOptions) -> DatabaseConnection {
+    let url = options.get_url().to_owned();
+    let connected = Database::connect(options).await;
+    connected.unwrap_or_else(|error| panic!("{url} cannot be reached: {error}"))
+}
+
+fn options(url: &str, schema: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -225,8 +242,7 @@ pub(crate) async fn connect(url: &str, schema: &str, connections: u32) -> Databa
     if !schema.is_empty() {
         options.set_schema_search_path(schema);
     }
-    let connected = Database::connect(options).await;
-    connected.unwrap_or_else(|error| panic!("{url} cannot be reached: {error}"))
+    options
 }
 
 async fn execute(url: &str, sql: &str) {

@@ -17,7 +17,7 @@ struct Readme;
 
 use std::{future::Future, io::Write as _, time::Duration};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::ConnectionTrait;
 
 pub use self::{
     cluster::Cluster,
@@ -74,7 +74,7 @@ pub async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() ->
 }
 
 /// The rows of a query, as tuples.
-pub async fn rows<T: sea_orm::TryGetableMany>(db: &DatabaseConnection, sql: &str) -> Vec<T> {
+pub async fn rows<T: sea_orm::TryGetableMany>(db: &impl ConnectionTrait, sql: &str) -> Vec<T> {
     let statement = sea_orm::Statement::from_string(db.get_database_backend(), sql);
     db.query_all_raw(statement)
         .await

@@ -8,9 +8,7 @@ use rustok_events::{
     testing::MemoryTransport, transport::TopicName,
 };
 use rustok_events_tests::{Backend, TestDatabase};
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, IsolationLevel, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, IsolationLevel, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -348,10 +346,7 @@ async fn a_look_does_not_read_what_is_retained() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_out_is_flushed_although_its_commit_was_not() {
     let Some(log) = Log::create("what_goes_out_is_flushed").await else { return };
-    let mut options = ConnectOptions::new(&log.database.url);
-    options.sqlx_logging(false).set_schema_search_path(&log.database.schema);
-    options.map_sqlx_postgres_opts(|options| options.options([("synchronous_commit", "off")]));
-    let db = Database::connect(options).await.unwrap();
+    let db = log.database.connect_set(&[("synchronous_commit", "off")]).await;
     let bus = TransactionalEventBus::new();
     for number in 0..30 {
         let txn = db.begin().await.unwrap();

@@ -67,7 +67,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
     }
 
     async fn try_at_once(&self, run: &[Message], mixed: bool, news: &News) -> Result<(), Failed> {
-        let txn = self.writer.begin().await?;
+        let txn = self.writer.begin_claim().await?;
         let handled = self.all_in(&txn, run, mixed, news).await;
         self.writer.end(txn, handled, news).await
     }

@@ -38,6 +38,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
             .collect();
         let ids: Vec<EventId> = delivered.iter().map(|(_, delivered)| delivered.meta.id).collect();
         let (group, outcome) = (self.group, Outcome::Handled);
+        let mut may_block = true;
         let mut fresh = None;
         let mut again: HashSet<Uuid> = HashSet::new();
         if mixed || self.past_inbox {
@@ -50,8 +51,10 @@ impl<S: Send + Sync + 'static> Processor<S> {
             }
             fresh = Some(claimed);
         } else {
-            match inbox::claim(txn, group, spec.name, &ids, outcome, now).await? {
-                Claimed::All => {}
+            let (claimed, blocks) =
+                inbox::claim_and_look(txn, self.holder(&spec), &ids, now).await?;
+            match claimed {
+                Claimed::All => may_block = blocks,
                 Claimed::Nothing => return Ok(()),
                 Claimed::Mixed => {
                     news.stumbled(Stumble::Mixed);
@@ -66,7 +69,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 delivered.iter().filter_map(|(_, delivered)| held::tenant_key(&delivered.meta));
             keys.collect::<HashSet<TenantKey>>()
         };
-        let blocked = held::blocked_keys(txn, self.holder(&spec), keys).await?;
+        let blocked = if may_block {
+            held::blocked_keys(txn, self.holder(&spec), keys).await?
+        } else {
+            HashSet::new()
+        };
         let mut calls: Vec<(u64, Cow<'_, Delivered>)> = Vec::with_capacity(delivered.len());
         for (message, delivered) in delivered {
             if again.remove(&delivered.meta.id.as_uuid()) {

@@ -5,7 +5,7 @@ use std::fmt;
 use sea_orm::DbErr;
 
 use super::ConsumerError;
-use crate::{handler::Failure, trouble::Trouble};
+use crate::{handler::Failure, sql, trouble::Trouble};
 
 /// Why work ended before it had a result.
 pub(super) enum Halt {
@@ -39,12 +39,19 @@ impl From<DbErr> for Failed {
 }
 
 impl Failed {
-    /// Whether two transactions were in each other's way: not an attempt, and the same again succeeds.
+    /// Whether two transactions were in each other's way, or one began at another isolation level than it needs: not an
+    /// attempt, and the same again succeeds.
     pub(super) fn is_conflict(&self) -> bool {
         let trouble = match self {
             Self::Handler(failure) => failure.trouble(),
+            Self::Database(_) if self.is_other_isolation() => return true,
             Self::Database(error) => Some(crate::trouble::of(error)),
         };
         trouble == Some(Trouble::Conflict)
+    }
+
+    /// Whether the transaction began at another isolation level than READ COMMITTED, and was to set none.
+    pub(super) fn is_other_isolation(&self) -> bool {
+        matches!(self, Self::Database(error) if sql::is_other_isolation(error))
     }
 }

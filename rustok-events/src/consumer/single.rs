@@ -129,7 +129,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
     ) -> Result<(), Failed> {
         let news = News::default();
         if handler.spec().inbox {
-            let txn = self.writer.begin().await?;
+            let txn = self.writer.begin_claim().await?;
             let handled = self.deliver(&txn, handler, &[message], attempt, false, &news).await;
             self.writer.end(txn, handled, &news).await?;
             self.promote(news).await;

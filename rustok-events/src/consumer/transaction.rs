@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Writer {
     pub(super) db: DatabaseConnection,
     writers: Semaphore,
+    /// Whether sessions were seen to begin at another isolation level than READ COMMITTED.
+    other_isolation: AtomicBool,
     faults: Faults,
 }
 
@@ -82,12 +84,24 @@ impl Writer {
             DbBackend::Sqlite => 1,
             _ => Semaphore::MAX_PERMITS,
         };
-        Self { db, writers: Semaphore::new(writers), faults }
+        let (writers, other_isolation) = (Semaphore::new(writers), AtomicBool::new(false));
+        Self { db, writers, other_isolation, faults }
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
         let permit = self.writers.acquire().await.ok();
         let txn = sql::begin_durable(&self.db).await?;
+        Ok(Transaction { txn, _permit: permit })
+    }
+
+    /// Like [`begin`](Self::begin), for a transaction whose first statement is a claim
+    /// ([`inbox::claim`](crate::inbox::claim)) and which [`end`](Self::end) ends.
+    pub(super) async fn begin_claim(&self) -> Result<Transaction<'_>, DbErr> {
+        if self.other_isolation.load(Ordering::Relaxed) {
+            return self.begin().await;
+        }
+        let permit = self.writers.acquire().await.ok();
+        let txn = sql::begin_unset(&self.db).await?;
         Ok(Transaction { txn, _permit: permit })
     }
 
@@ -100,6 +114,9 @@ impl Writer {
     ) -> Result<(), Failed> {
         let Transaction { txn, _permit } = transaction;
         if let Err(failed) = result {
+            if failed.is_other_isolation() {
+                self.other_isolation.store(true, Ordering::Relaxed);
+            }
             // Rolled back here and not by a drop, which would leave the database locked for a while.
             return match txn.rollback().await {
                 Ok(()) => Err(failed),

@@ -79,6 +79,10 @@ pub(crate) fn tenant_key(meta: &EventMeta) -> Option<TenantKey> {
     Some((meta.tenant_id, meta.key.clone()?))
 }
 
+/// Something that a [`Holder`] holds and that blocks a key.
+pub(crate) const BLOCKING: &str = "SELECT id FROM rustok_held
+  WHERE group_name = ? AND handler = ? AND stream = ? AND topic = ? AND blocks_key = TRUE LIMIT 1";
+
 /// Which of `keys` are blocked at a handler.
 ///
 /// Nothing is held most of the time, and then this is one look at an index.
@@ -89,8 +93,7 @@ pub(crate) async fn blocked_keys(
 ) -> Result<HashSet<TenantKey>, DbErr> {
     let backend = connection.get_database_backend();
     let condition = Holder::CONDITION;
-    let any = format!("SELECT id FROM rustok_held WHERE {condition} AND blocks_key = TRUE LIMIT 1");
-    if connection.query_one_raw(statement(backend, &any, holder.values())).await?.is_none() {
+    if connection.query_one_raw(statement(backend, BLOCKING, holder.values())).await?.is_none() {
         return Ok(HashSet::new());
     }
     let keys = keys();

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::Outcome;
 use crate::{
     EventId,
-    sql::{insert_if_absent, micros, statement, value_list},
+    held::{self, Holder},
+    sql::{SETTINGS, insert_if_absent, micros, statement, value_list},
 };
 
 const COLUMNS: &str = "group_name, handler, event_id, outcome, recorded_at";
@@ -29,7 +30,8 @@ pub(crate) enum Claimed {
 /// Claims events for a handler, if nobody had claimed them before.
 ///
 /// The claim is part of `txn`: it is gone if `txn` rolls back, and another transaction that claims the same event
-/// waits for this one to end.
+/// waits for this one to end. On PostgreSQL it makes the commit of `txn` durable, and fails under another isolation
+/// level than READ COMMITTED ([`SETTINGS`]): `txn` may be one of [`begin_unset`](crate::sql::begin_unset).
 pub(crate) async fn claim(
     txn: &DatabaseTransaction,
     group: &str,
@@ -41,11 +43,48 @@ pub(crate) async fn claim(
     let backend = txn.get_database_backend();
     let (sql, values) = insert(backend, group, handler, events, outcome, now);
     let inserted = txn.execute_raw(statement(backend, &sql, values)).await?.rows_affected();
-    Ok(match inserted {
+    Ok(counted(inserted, events))
+}
+
+fn counted(inserted: u64, events: &[EventId]) -> Claimed {
+    match inserted {
         0 => Claimed::Nothing,
         _ if inserted == events.len() as u64 => Claimed::All,
         _ => Claimed::Mixed,
-    })
+    }
+}
+
+/// Claims events like [`claim`], as handled, and says whether the handler holds anything that blocks a key, in one
+/// question to PostgreSQL; elsewhere that remains to be asked, and the answer is `true`.
+///
+/// What blocks is seen as of before the claim. Where that waited for another transaction, it may have missed what was
+/// held meanwhile; but if all were claimed then none of these events is held by anybody, and events before these had
+/// their results before these were handed out.
+pub(crate) async fn claim_and_look(
+    txn: &DatabaseTransaction,
+    holder: Holder<'_>,
+    events: &[EventId],
+    now: DateTime<Utc>,
+) -> Result<(Claimed, bool), DbErr> {
+    let backend = txn.get_database_backend();
+    let Holder { group, handler, .. } = holder;
+    let outcome = Outcome::Handled;
+    if backend != DbBackend::Postgres {
+        return Ok((claim(txn, group, handler, events, outcome, now).await?, true));
+    }
+    let (insert, mut values) = insert(backend, group, handler, events, outcome, now);
+    let blocking = held::BLOCKING;
+    let sql = format!(
+        "WITH claimed AS ({insert} RETURNING 1)
+         SELECT COUNT(*) AS claimed, EXISTS ({blocking}) AS blocks FROM claimed"
+    );
+    values.extend(holder.values());
+    let row = txn
+        .query_one_raw(statement(backend, &sql, values))
+        .await?
+        .ok_or_else(|| DbErr::RecordNotFound("COUNT has no row".to_owned()))?;
+    let inserted: i64 = row.try_get("", "claimed")?;
+    Ok((counted(inserted.unsigned_abs(), events), row.try_get("", "blocks")?))
 }
 
 /// Claims events like [`claim`], and returns those that nobody had claimed before.
@@ -113,13 +152,15 @@ fn insert(
     now: DateTime<Utc>,
 ) -> (String, Vec<Value>) {
     let outcome = Value::from(outcome.as_str());
-    let (ids, list) = match backend {
+    let (ids, condition, list) = match backend {
         DbBackend::Postgres => {
-            ("SELECT unnest(?::text::uuid[]) AS id", quoted(events, "", ['{', '}']))
+            ("SELECT unnest(?::text::uuid[]) AS id", SETTINGS, quoted(events, "", ['{', '}']))
         }
-        DbBackend::Sqlite => {
-            ("SELECT unhex(value) AS id FROM json_each(?)", quoted(events, "\"", ['[', ']']))
-        }
+        DbBackend::Sqlite => (
+            "SELECT unhex(value) AS id FROM json_each(?)",
+            "TRUE",
+            quoted(events, "\"", ['[', ']']),
+        ),
         _ => {
             let row = |event: &EventId| {
                 let id = event.as_uuid().into();
@@ -130,7 +171,7 @@ fn insert(
         }
     };
     let sql = format!(
-        "INSERT INTO rustok_inbox ({COLUMNS}) SELECT ?, ?, ids.id, ?, ? FROM ({ids}) ids WHERE TRUE ON CONFLICT DO NOTHING"
+        "INSERT INTO rustok_inbox ({COLUMNS}) SELECT ?, ?, ids.id, ?, ? FROM ({ids}) ids WHERE {condition} ON CONFLICT DO NOTHING"
     );
     (sql, vec![group.into(), handler.into(), outcome, micros(now), list.into()])
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
 
-pub(crate) use self::claim::{Claimed, claim, claim_each};
+pub(crate) use self::claim::{Claimed, claim, claim_and_look, claim_each};
 use crate::{
     EventId,
     sql::{micros, skip_locked, statement, value_list},

@@ -5,11 +5,13 @@ use std::time::Duration;
 use rustok_events::{
     ConsumerRuntime,
     iggy::{IggyConfig, IggyTransport},
+    prelude::*,
+    testing::TestApp,
 };
-use rustok_events_tests::{Backend, eventually, on_every_database};
+use rustok_events_tests::{Backend, eventually, on_every_database, rows};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ALWAYS, App, TENANT, give_up, on, step, walk};
+use crate::domain::{ALWAYS, App, Step, TENANT, give_up, on, record, step, walk};
 
 const A_DAY: Duration = Duration::from_hours(24);
 
@@ -64,6 +66,51 @@ async fn records_of_what_was_given_up_are_kept_for_a_while(database) {
     eventually(|| async { database.count(kept).await == 1 }).await;
     assert_eq!(app.dead_letters().await.unwrap()[0].id, letters[2].id, "what nobody decided on stays");
 }
+}
+
+/// Notes what its transaction is like, as PostgreSQL says, and fails once where the state says so.
+#[event_handler(group = "askers", retry(attempts = 2, min = "100ms", max = "10s"))]
+async fn ask(ctx: &mut HandlerContext<'_, App>, event: Step) -> HandlerResult {
+    let ask = "SELECT concat(current_setting('transaction_isolation'), ', ',
+                             current_setting('synchronous_commit')), 0::bigint";
+    for (settings, _) in rows::<(String, i64)>(ctx.tx(), ask).await {
+        ctx.state().note(settings, event.number);
+    }
+    ctx.state().check(event.number)?;
+    record(ctx.tx(), &event.key, event.number).await?;
+    Ok(())
+}
+
+/// The result of an event is durable before its offset is stored, and what is held is seen, whatever the session's
+/// own settings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_settings_of_a_session_are_not_those_of_a_handlers_transaction() {
+    if !Backend::Postgres.is_available("the settings of a session") {
+        return;
+    }
+    let off = &[("synchronous_commit", "off")];
+    let both = &[("synchronous_commit", "off"), ("default_transaction_isolation", "serializable")];
+    for settings in [off.as_slice(), both.as_slice()] {
+        let database = Backend::Postgres.create().await;
+        let state = App::default();
+        state.fail(5, 1);
+        let db = database.connect_set(settings).await;
+        let app = TestApp::builder().connection(db).state(state.clone()).handler(ask);
+        let app = app.start().await.unwrap();
+        let steps = (0..20).map(|number| step(&format!("k{}", number % 4), number));
+        app.publish_all(TENANT, steps).await.unwrap();
+        app.settle().await.unwrap();
+        app.clock().advance(Duration::from_mins(1));
+        app.settle().await.unwrap();
+        let seen = state.seen();
+        assert!(seen.len() > 20, "one of them failed once");
+        for (found, number) in seen {
+            assert_eq!(found, "read committed, on", "{settings:?}, {number}");
+        }
+        let mut handled: Vec<i64> = database.ledger().await.into_iter().map(|(_, n)| n).collect();
+        handled.sort_unstable();
+        assert_eq!(handled, (0..20).collect::<Vec<_>>(), "{settings:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
