@@ -31,6 +31,8 @@ pub(crate) struct Place {
     pub(crate) url: String,
     /// A pool of connections for the application's side.
     pub(crate) db: DatabaseConnection,
+    /// Whether pools ask every connection that they hand out whether it is well, as they do by default.
+    pub(crate) asks: bool,
     cleanup: Cleanup,
 }
 
@@ -72,6 +74,15 @@ impl Server {
 impl Place {
     /// A new database with the crate's tables and a table of the application's.
     pub(crate) async fn create(server: Server) -> Result<Self> {
+        Self::create_with(server, true).await
+    }
+
+    /// The like, with pools as docs/operations.md has them.
+    pub(crate) async fn create_quiet(server: Server) -> Result<Self> {
+        Self::create_with(server, false).await
+    }
+
+    async fn create_with(server: Server, asks: bool) -> Result<Self> {
         let name = format!("rustok_bench_{}", Uuid::now_v7().simple());
         let address = server.variable().map(|variable| env::var(variable).context(variable));
         let address = address.transpose()?.unwrap_or_default();
@@ -99,7 +110,7 @@ impl Place {
                 (url, Cleanup::Statement { url: address, sql })
             }
         };
-        let db = connect(&url, 16).await?;
+        let db = connect(&url, 16, asks).await?;
         Migrator::up(&db, None).await?;
         let id = match server {
             Server::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",
@@ -108,12 +119,12 @@ impl Place {
         };
         let orders = format!("CREATE TABLE orders (id {id}, customer VARCHAR(64), amount BIGINT)");
         db.execute_unprepared(&orders).await?;
-        Ok(Self { server, url, db, cleanup })
+        Ok(Self { server, url, db, asks, cleanup })
     }
 
     /// Another pool: what another process has.
     pub(crate) async fn connect(&self, connections: u32) -> Result<DatabaseConnection> {
-        connect(&self.url, connections).await
+        connect(&self.url, connections, self.asks).await
     }
 
     /// Lets the database put itself in order, so that it does not do so in the middle of a measurement.
@@ -140,15 +151,18 @@ pub(crate) fn sqlite(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options.journal_mode(SqliteJournalMode::Wal).busy_timeout(Duration::from_secs(30))
 }
 
-async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection> {
+async fn connect(url: &str, connections: u32, asks: bool) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).min_connections(0).sqlx_logging(false);
     options.map_sqlx_sqlite_opts(sqlite);
+    if !asks {
+        options.test_before_acquire_if_idle_for(Duration::from_secs(10));
+    }
     Ok(Database::connect(options).await?)
 }
 
 async fn execute(url: &str, sql: &str) -> Result<()> {
-    let db = connect(url, 1).await?;
+    let db = connect(url, 1, true).await?;
     db.execute_unprepared(sql).await?;
     Ok(db.close().await?)
 }

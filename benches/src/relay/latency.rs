@@ -75,7 +75,7 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
         let (mut p50, mut p99) = (Pairs::default(), Pairs::default());
         let mut offered = Vec::new();
         for _ in 0..if options.quick { 1 } else { 3 } {
-            let place = Place::create(server).await?;
+            let place = Place::create_quiet(server).await?;
             let floor = F::connect(&place).await?;
             let (ours, rate) = ours(&place, way, seconds).await?;
             let (hand, hand_rate) = by_hand(&floor, seconds).await?;

@@ -90,7 +90,11 @@ async fn pend(
 
 impl Floor for MariaDbFloor {
     async fn connect(place: &Place) -> Result<Self> {
-        let pool = MySqlPoolOptions::new().max_connections(16).connect(&place.url).await?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(16)
+            .test_before_acquire(place.asks)
+            .connect(&place.url)
+            .await?;
         for table in TABLES {
             sqlx::raw_sql(table).execute(&pool).await?;
         }

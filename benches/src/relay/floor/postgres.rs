@@ -138,7 +138,11 @@ impl PostgresFloor {
 
 impl Floor for PostgresFloor {
     async fn connect(place: &Place) -> Result<Self> {
-        let pool = PgPoolOptions::new().max_connections(16).connect(&place.url).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .test_before_acquire(place.asks)
+            .connect(&place.url)
+            .await?;
         sqlx::raw_sql(TABLES).execute(&pool).await?;
         Ok(Self { pool, wake: Arc::default() })
     }

@@ -72,7 +72,11 @@ impl SqliteFloor {
 impl Floor for SqliteFloor {
     async fn connect(place: &Place) -> Result<Self> {
         let options = database::sqlite(place.url.parse::<SqliteConnectOptions>()?);
-        let pool = SqlitePoolOptions::new().max_connections(16).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(16)
+            .test_before_acquire(place.asks)
+            .connect_with(options)
+            .await?;
         sqlx::raw_sql(TABLES).execute(&pool).await?;
         Ok(Self { pool, wake: Arc::default() })
     }
