@@ -21,7 +21,7 @@ pub(super) const ADDRESS: &str = "TEST_IGGY_ADDRESS";
 
 /// A broker to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The embedded one, in memory.
     Memory,
     /// The embedded one, on disk.
@@ -55,7 +55,7 @@ pub(super) async fn connect(address: &str) -> Result<IggyClient> {
 }
 
 /// A broker, and a stream of this run's own on it.
-pub(super) struct Broker {
+pub(crate) struct Broker {
     pub(super) kind: Kind,
     pub(super) address: String,
     stream: String,
@@ -65,7 +65,7 @@ pub(super) struct Broker {
 
 impl Broker {
     /// Starts it; `None` for a real one that is not named, which is said.
-    pub(super) async fn start(kind: Kind) -> Result<Option<Self>> {
+    pub(crate) async fn start(kind: Kind) -> Result<Option<Self>> {
         let folder = matches!(kind, Kind::Disk(_)).then(tempfile::tempdir).transpose()?;
         let embedded = match (kind, &folder) {
             (Kind::Memory, _) => Some(EmbeddedBroker::start(BrokerConfig::in_memory()).await?),
@@ -90,7 +90,7 @@ impl Broker {
         Ok(Some(broker))
     }
 
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         if let Some(embedded) = &self.embedded {
             return embedded.shutdown().await;
         }
@@ -103,12 +103,12 @@ impl Broker {
         }
     }
 
-    pub(super) async fn client(&self) -> Result<IggyClient> {
+    pub(crate) async fn client(&self) -> Result<IggyClient> {
         connect(&self.address).await
     }
 
     /// Ours.
-    pub(super) async fn transport(&self) -> Result<IggyTransport> {
+    pub(crate) async fn transport(&self) -> Result<IggyTransport> {
         let mut config = IggyConfig { mode: IggyMode::Remote, ..IggyConfig::default() };
         config.remote.addresses = vec![self.address.clone()];
         Ok(IggyTransport::new(config).await?)

@@ -21,7 +21,7 @@ use std::ops::Deref;
 
 use anyhow::Result;
 
-use self::broker::{Broker, Kind};
+pub(crate) use self::broker::{Broker, Kind};
 use crate::selection::{Selection, is_named};
 
 /// What is printed, and how thoroughly.

@@ -1,10 +1,8 @@
 //! The relay to Iggy, against the same relay to a transport that stores nothing.
 
 use anyhow::Result;
-use rustok_events::iggy::{
-    IggyConfig, IggyMode, IggyTransport,
-    embedded::{BrokerConfig, EmbeddedBroker},
-};
+use iggy::prelude::{Identifier, StreamClient as _};
+use rustok_events::DomainEvent as _;
 
 use super::{
     Floor, Options,
@@ -13,23 +11,38 @@ use super::{
 use crate::{
     database::{Place, Server},
     figure::Figure,
+    iggy::{Broker, Kind},
     pairs::Pairs,
+    sample::Sample,
     sink::Sink,
 };
 
 const EVENTS: u64 = 100_000;
 
 pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Result<()> {
-    let name = "relay to Iggy in memory, to the same to nowhere";
-    if !options.wants(name) {
-        return Ok(());
+    for kind in [Kind::Memory, Kind::Server] {
+        let to = if kind == Kind::Server { "on a real server" } else { "in memory" };
+        let name = format!("relay to Iggy {to}, to the same to nowhere");
+        if !options.wants(&name) {
+            continue;
+        }
+        if let Some(broker) = Broker::start(kind).await? {
+            measure_to::<F>(server, options, &broker, &name).await?;
+            broker.stop().await;
+        }
     }
+    Ok(())
+}
+
+async fn measure_to<F: Floor>(
+    server: Server,
+    options: &Options,
+    broker: &Broker,
+    name: &str,
+) -> Result<()> {
     let place = Place::create(server).await?;
     filled::<F>(&place, EVENTS).await?;
-    let broker = EmbeddedBroker::start(BrokerConfig::in_memory()).await?;
-    let mut config = IggyConfig { mode: IggyMode::Remote, ..IggyConfig::default() };
-    config.remote.addresses = vec![broker.address().to_string()];
-    let iggy = IggyTransport::new(config).await?;
+    let iggy = broker.transport().await?;
     let mut pairs = Pairs::default();
     let mut inversions = 0;
     // The first pair only opens connections and warms caches.
@@ -43,7 +56,7 @@ pub(super) async fn measure<F: Floor>(server: Server, options: &Options) -> Resu
         }
     }
     iggy.shutdown().await?;
-    broker.shutdown().await;
+    broker.client().await?.delete_stream(&Identifier::named(Sample::STREAM)?).await?;
     place.remove().await?;
     let figure = Figure::new(server.name(), name, "events/s", &pairs).target(0.6);
     options.print(&figure.requires(inversions == 0).note(format!("{inversions} inversions")));
