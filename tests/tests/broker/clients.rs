@@ -27,7 +27,7 @@ async fn the_python_client_produces_and_consumes() {
         .expect("the interpreter starts");
     let text = String::from_utf8_lossy(&run.stdout);
     println!("{text}{}", String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success());
+    assert!(run.status.success(), "{}", run.status);
     assert_eq!(text.lines().filter(|line| line.starts_with("ok")).count(), 5);
 
     // What it did is there for others.
