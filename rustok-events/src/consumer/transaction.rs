@@ -89,19 +89,22 @@ impl Writer {
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
-        let permit = self.writers.acquire().await.ok();
-        let txn = sql::begin_durable(&self.db).await?;
-        Ok(Transaction { txn, _permit: permit })
+        self.begin_with(true).await
     }
 
     /// Like [`begin`](Self::begin), for a transaction whose first statement is a claim
     /// ([`inbox::claim`](crate::inbox::claim)) and which [`end`](Self::end) ends.
     pub(super) async fn begin_claim(&self) -> Result<Transaction<'_>, DbErr> {
-        if self.other_isolation.load(Ordering::Relaxed) {
-            return self.begin().await;
-        }
+        self.begin_with(self.other_isolation.load(Ordering::Relaxed)).await
+    }
+
+    async fn begin_with(&self, settings: bool) -> Result<Transaction<'_>, DbErr> {
         let permit = self.writers.acquire().await.ok();
-        let txn = sql::begin_unset(&self.db).await?;
+        let txn = if settings {
+            sql::begin_durable(&self.db).await?
+        } else {
+            sql::begin_unset(&self.db).await?
+        };
         Ok(Transaction { txn, _permit: permit })
     }
 

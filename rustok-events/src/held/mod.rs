@@ -79,9 +79,11 @@ pub(crate) fn tenant_key(meta: &EventMeta) -> Option<TenantKey> {
     Some((meta.tenant_id, meta.key.clone()?))
 }
 
-/// Something that a [`Holder`] holds and that blocks a key.
-pub(crate) const BLOCKING: &str = "SELECT id FROM rustok_held
-  WHERE group_name = ? AND handler = ? AND stream = ? AND topic = ? AND blocks_key = TRUE LIMIT 1";
+/// Selects something that a [`Holder`] holds and that blocks a key.
+pub(crate) fn blocking() -> String {
+    let condition = Holder::CONDITION;
+    format!("SELECT id FROM rustok_held WHERE {condition} AND blocks_key = TRUE LIMIT 1")
+}
 
 /// Which of `keys` are blocked at a handler.
 ///
@@ -92,10 +94,11 @@ pub(crate) async fn blocked_keys(
     keys: impl FnOnce() -> HashSet<TenantKey>,
 ) -> Result<HashSet<TenantKey>, DbErr> {
     let backend = connection.get_database_backend();
-    let condition = Holder::CONDITION;
-    if connection.query_one_raw(statement(backend, BLOCKING, holder.values())).await?.is_none() {
+    let any = statement(backend, &blocking(), holder.values());
+    if connection.query_one_raw(any).await?.is_none() {
         return Ok(HashSet::new());
     }
+    let condition = Holder::CONDITION;
     let keys = keys();
     let mut blocked = HashSet::new();
     let names: Vec<&Vec<u8>> =

@@ -73,7 +73,7 @@ pub(crate) async fn claim_and_look(
         return Ok((claim(txn, group, handler, events, outcome, now).await?, true));
     }
     let (insert, mut values) = insert(backend, group, handler, events, outcome, now);
-    let blocking = held::BLOCKING;
+    let blocking = held::blocking();
     let sql = format!(
         "WITH claimed AS ({insert} RETURNING 1)
          SELECT COUNT(*) AS claimed, EXISTS ({blocking}) AS blocks FROM claimed"
