@@ -27,7 +27,6 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let failed = match self.try_at_once(run, runs.mixed, &news).await {
             Ok(()) => {
                 self.breaker.succeeded();
-                self.promote(news).await;
                 return true;
             }
             Err(failed) => failed,
@@ -79,14 +78,22 @@ impl<S: Send + Sync + 'static> Processor<S> {
         mixed: bool,
         news: &News,
     ) -> Result<(), Failed> {
+        let mut behind = Vec::new();
         for handler in self.handlers.iter().filter(|handler| handler.spec().inbox) {
             let spec = handler.spec();
             let accepted =
                 |message: &&Message| message.name().is_some_and(|name| spec.accepts(name));
             let mine: Vec<&Message> = run.iter().filter(accepted).collect();
             if !mine.is_empty() {
-                self.deliver(txn, &**handler, &mine, 1, mixed, news).await?;
+                let waiting = self.deliver(txn, &**handler, &mine, 1, mixed, news).await?;
+                if !waiting.is_empty() {
+                    behind.push((spec, waiting));
+                }
             }
+        }
+        // Last, so that no handler waits for a row while this transaction locks what is held.
+        for (spec, waiting) in &behind {
+            self.hold_behind(txn, spec, waiting, news).await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Inside the transaction: claim in the inbox, hold what must wait, call the handler with the rest.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, sync::atomic::Ordering};
 
 use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
@@ -19,20 +19,21 @@ use crate::{
 };
 
 impl<S: Send + Sync + 'static> Processor<S> {
-    /// Claims messages for a handler with an inbox and calls it with those that are new to it; messages of a key
-    /// that waits are held instead. `mixed` is for messages of which some were claimed before.
-    pub(super) async fn deliver(
+    /// Claims messages for a handler with an inbox and calls it with those that are new to it. Returns those of a key
+    /// that waits, which are to be [held](Self::hold_behind) instead. `mixed` is for messages of which some were claimed
+    /// before.
+    pub(super) async fn deliver<'m>(
         &self,
         txn: &DatabaseTransaction,
         handler: &dyn ErasedHandler<S>,
-        messages: &[&Message],
+        messages: &[&'m Message],
         attempt: u32,
         mixed: bool,
         news: &News,
-    ) -> Result<(), Failed> {
+    ) -> Result<Vec<&'m Message>, Failed> {
         let spec = handler.spec();
         let now = self.config.clock.now();
-        let delivered: Vec<(&Message, &Delivered)> = messages
+        let delivered: Vec<(&'m Message, &Delivered)> = messages
             .iter()
             .filter_map(|message| Some((*message, message.content.as_ref().ok()?)))
             .collect();
@@ -55,7 +56,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 inbox::claim_and_look(txn, self.holder(&spec), &ids, now).await?;
             match claimed {
                 Claimed::All => may_block = blocks,
-                Claimed::Nothing => return Ok(()),
+                Claimed::Nothing => return Ok(Vec::new()),
                 Claimed::Mixed => {
                     news.stumbled(Stumble::Mixed);
                     return Err(Failed::Database(DbErr::Custom(
@@ -74,6 +75,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
         } else {
             HashSet::new()
         };
+        let mut waiting = Vec::new();
         let mut calls: Vec<(u64, Cow<'_, Delivered>)> = Vec::with_capacity(delivered.len());
         for (message, delivered) in delivered {
             if again.remove(&delivered.meta.id.as_uuid()) {
@@ -85,9 +87,10 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 continue;
             }
             let key = if blocked.is_empty() { None } else { held::tenant_key(&delivered.meta) };
-            match key.filter(|key| blocked.contains(key)) {
-                Some(key) => self.hold_behind(txn, &spec, message, key, news).await?,
-                None => calls.push((message.raw.offset, attempted(delivered, attempt))),
+            if key.is_some_and(|key| blocked.contains(&key)) {
+                waiting.push(message);
+            } else {
+                calls.push((message.raw.offset, attempted(delivered, attempt)));
             }
         }
         if spec.batch {
@@ -96,7 +99,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
             if !deliveries.is_empty() {
                 self.call(Some(txn), handler, &deliveries, news).await?;
             }
-            return Ok(());
+            return Ok(waiting);
         }
         for (offset, delivered) in &calls {
             if let Err(failed) = self.call(Some(txn), handler, &[&**delivered], news).await {
@@ -104,23 +107,25 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 return Err(failed);
             }
         }
-        Ok(())
+        Ok(waiting)
     }
 
-    /// Holds a claimed message behind others of its key.
-    async fn hold_behind(
+    /// Holds claimed messages behind others of their keys: the last that `txn` does.
+    pub(super) async fn hold_behind(
         &self,
         txn: &DatabaseTransaction,
         spec: &HandlerSpec,
-        message: &Message,
-        key: TenantKey,
+        messages: &[&Message],
         news: &News,
     ) -> Result<(), Failed> {
         let reason = Reason::Behind { attempts_left: spec.options.retry.attempts };
         let now = self.config.clock.now();
-        held::hold(txn, self.holder(spec), &message.raw, message.meta(), &reason, now).await?;
-        inbox::set(txn, self.group, spec.name, message.id(), Outcome::Held).await?;
-        news.held_behind(spec.name, key);
+        for message in messages {
+            // First what another delivery of the event may have locked, then what its key waits for.
+            inbox::set(txn, self.group, spec.name, message.id(), Outcome::Held).await?;
+            held::hold(txn, self.holder(spec), &message.raw, message.meta(), &reason, now).await?;
+            news.held.store(true, Ordering::Relaxed);
+        }
         Ok(())
     }
 

@@ -5,19 +5,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsumerConfig, ConsumerError,
-    breaker::Breaker,
-    call::Surroundings,
-    halt::Halt,
-    message::Message,
-    runs::Runs,
-    single::Blocked,
-    transaction::{News, Writer},
+    ConsumerConfig, ConsumerError, breaker::Breaker, call::Surroundings, halt::Halt,
+    message::Message, runs::Runs, single::Blocked, transaction::Writer,
 };
 use crate::{
     TransactionalEventBus,
     handler::{ErasedHandler, Failure, FailureClass, HandlerSpec},
-    held::{self, Holder},
+    held::Holder,
     transport::{IncomingMessage, TopicName},
 };
 
@@ -134,19 +128,6 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 ),
                 class: FailureClass::UnknownEvent,
             }),
-        }
-    }
-
-    /// Looks after keys that events were held behind: what they waited for may have been handled in the moment
-    /// between. If this does not happen, a later sweep sees to it.
-    pub(super) async fn promote(&self, news: News) {
-        for (handler, key) in news.into_behind() {
-            let holder = Holder { group: self.group, handler, topic: &self.topic };
-            let now = self.config.clock.now();
-            if let Err(error) = held::promote(&self.writer.db, holder, &key, now, None).await {
-                tracing::debug!(group = self.group, %error, "a key is promoted later");
-            }
-            held::notify();
         }
     }
 

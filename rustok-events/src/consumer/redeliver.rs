@@ -138,8 +138,13 @@ impl<S: Send + Sync + 'static> Processor<S> {
         }
         .await;
         match self.writer.end(txn, handled, &news).await {
-            // Another runtime took the lease over, and what it makes of the event counts.
-            Err(_) if lost => Ok(None),
+            // Another runtime took the lease over, and what it makes of the event counts; or a commit of before went
+            // through though its answer was lost, and has leased the next of the key.
+            Err(_) if lost => {
+                held::release_all(&self.writer.db, claim).await?;
+                held::notify();
+                Ok(None)
+            }
             ended => ended.map(|()| next),
         }
     }
@@ -188,6 +193,20 @@ impl<S: Send + Sync + 'static> Processor<S> {
             // Its lease ends by itself.
             Err(error) => self.database_failed(error),
         }
+    }
+
+    /// Gives back whatever was leased without an answer.
+    pub(super) async fn give_all_back(
+        &self,
+        claim: &Claim,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        while let Err(error) = held::release_all(&self.writer.db, claim).await {
+            self.database_failed(error)?;
+            self.breaker.ready(stop).await?;
+        }
+        held::notify();
+        Ok(())
     }
 
     fn held_by<'a>(&'a self, handler: &'a str) -> Holder<'a> {

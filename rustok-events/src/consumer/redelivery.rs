@@ -27,14 +27,13 @@ use crate::{
 
 /// How long a row is leased if a handler may take as long as it likes.
 const LONG_LEASE: Duration = Duration::from_mins(15);
-/// How often to look for keys that nobody promoted.
+/// How often to look for keys that wait for nothing.
 const SWEEP: Duration = Duration::from_mins(1);
 
 /// The one worker of a runtime that tries held events again.
 pub(super) struct Redelivery<S> {
     processors: Vec<Arc<Processor<S>>>,
     holders: Vec<(&'static str, &'static str, TopicName)>,
-    owner: String,
     config: ConsumerConfig,
 }
 
@@ -47,8 +46,7 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
                 names.chain([""]).map(|name| (processor.group, name, processor.topic.clone()))
             })
             .collect();
-        let owner = format!("consumer-{}-{}", std::process::id(), Uuid::now_v7().simple());
-        Self { processors, holders, owner, config }
+        Self { processors, holders, config }
     }
 
     /// Works until `stop` is cancelled; what is being tried is finished, at most as long as a stop may take.
@@ -149,12 +147,14 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         self.holders.iter().map(|(group, handler, topic)| Holder { group, handler, topic })
     }
 
-    /// Promotes keys that nobody promoted because of a crash on the way.
+    /// Makes keys go on that wait for nothing. No handler leaves one: rows were deleted by hand.
     async fn sweep(&self) -> Result<(), DbErr> {
         let db = &self.processors[0].writer.db;
         for (group, handler, topic, key) in held::unpromoted(db).await? {
             let holder = Holder { group: &group, handler: &handler, topic: &topic };
-            held::promote(db, holder, &key, self.config.clock.now(), None).await?;
+            if held::promote(db, holder, &key, self.config.clock.now(), None).await?.is_some() {
+                tracing::warn!(group, handler, %topic, "a key waited for nothing and goes on");
+            }
         }
         Ok(())
     }
@@ -175,11 +175,13 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
             return Ok(());
         };
         let lease = self.lease();
+        // Its own for each key, so that it can be given back whatever it is that is leased.
+        let owner = format!("consumer-{}-{}", std::process::id(), Uuid::now_v7().simple());
         let mut next = Some(due.id);
         let mut claimed = false;
         while let Some(id) = next {
             let now = self.config.clock.now();
-            let claim = Claim { owner: self.owner.clone(), now, until: now + lease };
+            let claim = Claim { owner: owner.clone(), now, until: now + lease };
             let db = &processor.writer.db;
             let event = async {
                 self.config.faults.database("consumer.claim.before").await?;
@@ -194,7 +196,10 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
             let event = match event.await {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(()),
-                Err(error) => return processor.database_failed(error),
+                Err(error) => {
+                    processor.database_failed(error)?;
+                    return processor.give_all_back(&claim, stop).await;
+                }
             };
             if stop.is_cancelled() {
                 return processor.give_back(&event, &claim, now).await;

@@ -130,10 +130,14 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let news = News::default();
         if handler.spec().inbox {
             let txn = self.writer.begin_claim().await?;
-            let handled = self.deliver(&txn, handler, &[message], attempt, false, &news).await;
-            self.writer.end(txn, handled, &news).await?;
-            self.promote(news).await;
-            return Ok(());
+            let handled = async {
+                let spec = handler.spec();
+                let waiting =
+                    self.deliver(&txn, handler, &[message], attempt, false, &news).await?;
+                self.hold_behind(&txn, &spec, &waiting, &news).await
+            };
+            let handled = handled.await;
+            return self.writer.end(txn, handled, &news).await;
         }
         let Ok(delivered) = &message.content else { return Ok(()) };
         self.call(None, handler, &[&*attempted(delivered, attempt)], &news).await
@@ -285,14 +289,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
             held::hold(&txn, holder, &message.raw, message.meta(), reason, now).await
         }
         .await;
-        self.writer.end_own(txn, held).await?;
-        if let (Reason::Behind { .. }, Some(key)) =
-            (reason, message.meta().and_then(held::tenant_key))
-        {
-            let holder = Holder { group: self.group, handler, topic: &self.topic };
-            held::promote(&self.writer.db, holder, &key, now, None).await?;
-        }
-        Ok(())
+        self.writer.end_own(txn, held).await
     }
 
     /// The database failed: the group pauses, unless waiting cannot help.

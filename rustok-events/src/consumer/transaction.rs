@@ -9,12 +9,7 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::halt::Failed;
-use crate::{
-    fault::Faults,
-    held::{self, TenantKey},
-    outbox::wake,
-    sql,
-};
+use crate::{fault::Faults, held, outbox::wake, sql};
 
 /// The database, and how many transactions may be open on it at once.
 pub(super) struct Writer {
@@ -44,8 +39,8 @@ impl std::ops::Deref for Transaction<'_> {
 pub(super) struct News {
     /// Handlers published.
     pub(super) published: AtomicBool,
-    /// Events were held behind others: the handler and the key of each.
-    behind: Mutex<Vec<(&'static str, TenantKey)>>,
+    /// Events were held.
+    pub(super) held: AtomicBool,
     /// Why it cannot be committed.
     stumble: Mutex<Option<Stumble>>,
 }
@@ -66,14 +61,6 @@ impl News {
 
     pub(super) fn stumble(&self) -> Option<Stumble> {
         *self.stumble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn held_behind(&self, handler: &'static str, key: TenantKey) {
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner).push((handler, key));
-    }
-
-    pub(super) fn into_behind(self) -> Vec<(&'static str, TenantKey)> {
-        self.behind.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,6 +117,9 @@ impl Writer {
         self.commit(txn).await?;
         if news.published.load(Ordering::Relaxed) {
             wake::notify();
+        }
+        if news.held.load(Ordering::Relaxed) {
+            held::notify();
         }
         Ok(())
     }

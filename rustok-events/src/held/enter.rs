@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use twox_hash::XxHash3_128;
 
-use super::{Holder, state, tenant_key};
+use super::{Holder, queue::lock_first, state, tenant_key};
 use crate::{
     EventId,
     envelope::EventMeta,
@@ -28,7 +28,7 @@ pub(crate) enum Reason<'a> {
     Dead { failure: &'a Failure, attempts: u32, first_failed_at: DateTime<Utc>, parks_key: bool },
     /// The configuration passes over it and wants a record.
     Skipped { failure: &'a Failure, attempts: u32, first_failed_at: DateTime<Utc> },
-    /// An earlier event of its key is held.
+    /// An earlier event of its key is held. Should it be no more, this one is due at once.
     Behind { attempts_left: u32 },
 }
 
@@ -36,7 +36,9 @@ const COLUMNS: &str = "group_name, handler, state, blocks_key, tenant_id, stream
                        partition_no, partition_offset, event_id, headers, payload, code, error, attempts, \
                        attempts_left, first_failed_at, last_failed_at, held_at, due_at";
 
-/// Holds a message. The caller has claimed it in the inbox, in the same transaction, so that it is held once.
+/// Holds a message. The caller has claimed it in the inbox, in the same transaction, so that it is held once. One that
+/// is held behind another may wait for whoever is just ending that one's wait, and keeps others from it until `txn`
+/// ends: what is left to do in `txn` should wait for nobody.
 pub(crate) async fn hold(
     txn: &DatabaseTransaction,
     holder: Holder<'_>,
@@ -65,7 +67,13 @@ pub(crate) async fn hold(
             (state::SKIPPED, false, Some(failure), *attempts, 0, failed, micros(now))
         }
         Reason::Behind { attempts_left } => {
-            (state::WAITING, true, None, 0, *attempts_left, (none.clone(), none.clone()), none)
+            let waits = match &key {
+                Some(key) => lock_first(txn, holder, key).await?,
+                None => false,
+            };
+            let (state, due_at) =
+                if waits { (state::WAITING, none.clone()) } else { (state::RETRY, micros(now)) };
+            (state, true, None, 0, *attempts_left, (none.clone(), none), due_at)
         }
     };
     let values: [Value; 21] = [

@@ -9,6 +9,10 @@
 //! An event is kept with the exact bytes and headers it came with. While a key has a held event that blocks it,
 //! every later event of the key is held behind it, and no other key is touched. The rows themselves say what is
 //! blocked; there is no mark beside them that could disagree.
+//!
+//! What is held behind an event is seen by whoever ends that event's wait: the transaction that holds it locks the
+//! first event of the key and commits before that one can be handled or given up, or finds that nothing is held any
+//! more, and then the event is due at once.
 
 mod enter;
 mod forget;
@@ -25,7 +29,9 @@ pub(crate) use self::{
     enter::{Reason, hold, message_id},
     forget::{Record, forget},
     leave::{Failing, complete, fail, release},
-    queue::{Claim, Due, HeldEvent, claim, claimed, due, next_due, promote, unpromoted},
+    queue::{
+        Claim, Due, HeldEvent, claim, claimed, due, next_due, promote, release_all, unpromoted,
+    },
     signal::{Changes, listen, notify},
 };
 use crate::{

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, Value,
+};
 use uuid::Uuid;
 
 use super::{Holder, TenantKey, state};
@@ -150,6 +152,55 @@ pub(crate) fn number(row: &QueryResult, column: &str) -> Result<u32, DbErr> {
         .map_err(|_| DbErr::Type(format!("{column} is out of range")))
 }
 
+/// Gives everything back that a claimer has, tried or not.
+pub(crate) async fn release_all(db: &DatabaseConnection, claim: &Claim) -> Result<(), DbErr> {
+    let sql = "UPDATE rustok_held SET lease_owner = NULL, lease_until = NULL
+                WHERE state = ? AND lease_owner = ?";
+    let values = [state::RETRY.into(), claim.owner.as_str().into()];
+    db.execute_raw(statement(db.get_database_backend(), sql, values)).await?;
+    Ok(())
+}
+
+/// Finds the first held event of a key, and what state it is in.
+async fn first_of(
+    connection: &impl ConnectionTrait,
+    holder: Holder<'_>,
+    key: &TenantKey,
+) -> Result<Option<(i64, String)>, DbErr> {
+    let select = format!(
+        "SELECT id, state FROM rustok_held WHERE {} AND blocks_key = TRUE AND tenant_id = ? AND partition_key = ?
+          ORDER BY id LIMIT 1",
+        Holder::CONDITION
+    );
+    let mut values = holder.values();
+    values.extend([key.0.into(), key.1.clone().into()]);
+    let select = statement(connection.get_database_backend(), &select, values);
+    let Some(row) = connection.query_one_raw(select).await? else { return Ok(None) };
+    Ok(Some((row.try_get("", "id")?, row.try_get("", "state")?)))
+}
+
+/// Keeps the first held event of a key where it is until `txn` ends, so that whoever then ends its wait sees what `txn`
+/// held behind it. `false` if there is none any more.
+pub(super) async fn lock_first(
+    txn: &DatabaseTransaction,
+    holder: Holder<'_>,
+    key: &TenantKey,
+) -> Result<bool, DbErr> {
+    let backend = txn.get_database_backend();
+    while let Some((first, _)) = first_of(txn, holder, key).await? {
+        // Its one writer is `txn`.
+        if backend == DbBackend::Sqlite {
+            return Ok(true);
+        }
+        let lock = "SELECT id FROM rustok_held WHERE id = ? AND blocks_key = TRUE FOR UPDATE";
+        let lock = statement(backend, lock, [first.into()]);
+        if txn.query_one_raw(lock).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Makes the first held event of a key due, if it is one that waits; returns it if so. With a claim, it is the
 /// claimer's at once.
 pub(crate) async fn promote(
@@ -159,21 +210,10 @@ pub(crate) async fn promote(
     now: DateTime<Utc>,
     claim: Option<&Claim>,
 ) -> Result<Option<i64>, DbErr> {
-    let backend = connection.get_database_backend();
-    let select = format!(
-        "SELECT id, state FROM rustok_held WHERE {} AND blocks_key = TRUE AND tenant_id = ? AND partition_key = ?
-          ORDER BY id LIMIT 1",
-        Holder::CONDITION
-    );
-    let mut values = holder.values();
-    values.extend([key.0.into(), key.1.clone().into()]);
-    let Some(first) = connection.query_one_raw(statement(backend, &select, values)).await? else {
-        return Ok(None);
+    let id = match first_of(connection, holder, key).await? {
+        Some((id, state)) if state == state::WAITING => id,
+        _ => return Ok(None),
     };
-    let id: i64 = first.try_get("", "id")?;
-    if first.try_get::<String>("", "state")? != state::WAITING {
-        return Ok(None);
-    }
     let sql = "UPDATE rustok_held SET state = ?, due_at = ?, lease_owner = ?, lease_until = ?
                 WHERE id = ? AND state = ?";
     let values: [Value; 6] = [
@@ -184,14 +224,15 @@ pub(crate) async fn promote(
         id.into(),
         state::WAITING.into(),
     ];
-    let promoted = connection.execute_raw(statement(backend, sql, values)).await?.rows_affected();
+    let update = statement(connection.get_database_backend(), sql, values);
+    let promoted = connection.execute_raw(update).await?.rows_affected();
     Ok((promoted == 1).then_some(id))
 }
 
 /// A key at a handler.
 pub(crate) type HeldKey = (String, String, TopicName, TenantKey);
 
-/// Keys whose first held event waits for nothing: whoever was to promote it crashed on the way.
+/// Keys whose first held event waits for nothing, as where somebody deleted what it waited for.
 pub(crate) async fn unpromoted(db: &DatabaseConnection) -> Result<Vec<HeldKey>, DbErr> {
     let sql = "SELECT w.group_name, w.handler, w.stream, w.topic, w.tenant_id, w.partition_key
                  FROM rustok_held w

@@ -14,3 +14,4 @@ mod letters;
 mod members;
 mod unreadable;
 mod versions;
+mod waiting;

@@ -215,7 +215,11 @@ async fn missing(world: &World) -> Result<Option<String>, DbErr> {
         Err(waiting) => return Ok(Some(waiting)),
     };
     // Before what was written is read: a held event that is handled in between has written its follow-ups by then.
-    if let Some(unsettled) = unsettled(&tables::all_held(&world.db).await?) {
+    let held = tables::all_held(&world.db).await?;
+    if let Some(row) = waits_for_nothing(&held) {
+        world.broken(Promise::KeyNotPartition, format!("{} has nothing to wait for", named(row)));
+    }
+    if let Some(unsettled) = unsettled(&held) {
         return Ok(Some(unsettled));
     }
     let written = tables::all_written(&world.db).await?;
@@ -244,9 +248,22 @@ fn unsettled(held: &[HeldRow]) -> Option<String> {
     held.iter().find_map(|row| {
         let is_first = keys.insert((&row.group, &row.handler, &row.key));
         let settled = row.state == "dead" || (row.state == "waiting" && !is_first);
-        (!settled)
-            .then(|| format!("{} {:?} at {}/{}", row.state, row.event_id, row.group, row.handler))
+        (!settled).then(|| named(row))
     })
+}
+
+/// A held event that waits, and is itself the first of its key: of that not even one look may see one.
+fn waits_for_nothing(held: &[HeldRow]) -> Option<&HeldRow> {
+    let mut keys = HashSet::new();
+    let mut blocking = held.iter().filter(|row| row.blocks_key);
+    blocking.find(|row| {
+        let is_first = keys.insert((&row.group, &row.handler, &row.key));
+        is_first && row.state == "waiting"
+    })
+}
+
+fn named(HeldRow { group, handler, state, event_id, .. }: &HeldRow) -> String {
+    format!("{state} {event_id:?} at {group}/{handler}")
 }
 
 /// How many messages there are, if every group is done with all of them.

@@ -97,7 +97,7 @@ pub struct Report {
 }
 
 /// A promise that was broken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
     /// Which.

@@ -40,6 +40,7 @@ pub(super) struct HeldRow {
     pub(super) handler: String,
     /// `retry`, `waiting` or `dead`.
     pub(super) state: String,
+    pub(super) blocks_key: bool,
     pub(super) key: Option<Vec<u8>>,
     pub(super) event_id: Option<Uuid>,
 }
@@ -173,12 +174,13 @@ pub(super) async fn all_effects(db: &DatabaseConnection) -> Result<Vec<EffectRow
 /// Everything that is held, in order.
 pub(super) async fn all_held(db: &DatabaseConnection) -> Result<Vec<HeldRow>, DbErr> {
     let select =
-        "SELECT group_name, handler, state, partition_key, event_id FROM rustok_held ORDER BY id";
+        "SELECT group_name, handler, state, blocks_key, partition_key, event_id FROM rustok_held ORDER BY id";
     rows(db, select, |row| {
         Ok(HeldRow {
             group: row.try_get("", "group_name")?,
             handler: row.try_get("", "handler")?,
             state: row.try_get("", "state")?,
+            blocks_key: row.try_get("", "blocks_key")?,
             key: row.try_get("", "partition_key")?,
             event_id: row.try_get("", "event_id")?,
         })

@@ -158,7 +158,10 @@ impl World {
 
 impl Violations {
     pub(super) fn add(&self, promise: Promise, what: String) {
+        let violation = Violation { promise, what };
         let mut violations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        violations.push(Violation { promise, what });
+        if !violations.contains(&violation) {
+            violations.push(violation);
+        }
     }
 }
