@@ -173,8 +173,7 @@ pub(super) async fn all_effects(db: &DatabaseConnection) -> Result<Vec<EffectRow
 
 /// Everything that is held, in order.
 pub(super) async fn all_held(db: &DatabaseConnection) -> Result<Vec<HeldRow>, DbErr> {
-    let select =
-        "SELECT group_name, handler, state, blocks_key, partition_key, event_id FROM rustok_held ORDER BY id";
+    let select = "SELECT group_name, handler, state, blocks_key, partition_key, event_id FROM rustok_held ORDER BY id";
     rows(db, select, |row| {
         Ok(HeldRow {
             group: row.try_get("", "group_name")?,
