@@ -7,6 +7,8 @@ mod pauses;
 mod transactions;
 mod windows;
 
+use std::time::Duration;
+
 use rustok_events::{
     DomainEvent, EventDescriptor, Key, Relay, RelayConfig, TransactionalEventBus,
     testing::MemoryTransport, transport::TopicName,
@@ -70,4 +72,10 @@ fn arrived(transport: &MemoryTransport) -> Vec<u32> {
 
 fn relay(db: &DatabaseConnection, transport: &MemoryTransport) -> Relay {
     Relay::new(db.clone(), transport.clone(), RelayConfig::default())
+}
+
+/// Drains, and not for ever: what a relay cannot find it would wait for.
+async fn drain(relay: &Relay) {
+    let drained = tokio::time::timeout(Duration::from_secs(20), relay.drain()).await;
+    drained.expect("the relay finds what is committed").expect("the relay works");
 }
