@@ -223,8 +223,8 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Sqlite,
         edits: &[Edit {
             file: "consumer/deliver.rs",
-            find: ".filter(|key| blocked.contains(key))",
-            replace: ".filter(|key| attempt == 0 && blocked.contains(key))",
+            find: "if key.is_some_and(|key| blocked.contains(&key)) {",
+            replace: "if key.is_some_and(|key| attempt == 0 && blocked.contains(&key)) {",
         }],
     },
     Mutant {
