@@ -13,10 +13,6 @@ pub struct ConsumerConfig {
     /// How many members of each group this runtime runs on each topic. Partitions run side by side within one
     /// member already; more members spread the polling over more connections.
     pub concurrency: usize,
-    /// The shortest time between two acknowledgements of a partition, as long as fewer events than
-    /// [`batch_size`](Self::batch_size) are done, so that many small batches need one. What was handled since the last
-    /// one comes again after a crash: handlers with an inbox do not see it, others do. Zero: each batch is acknowledged.
-    pub acknowledge_every: Duration,
     /// How long a stop waits for what is being handled.
     pub drain_timeout: Duration,
     /// The shortest pause after the database or the broker failed.
@@ -94,7 +90,6 @@ impl Default for ConsumerConfig {
         Self {
             batch_size: 256,
             concurrency: 1,
-            acknowledge_every: Duration::from_millis(20),
             drain_timeout: Duration::from_secs(10),
             min_backoff: Duration::from_millis(50),
             max_backoff: Duration::from_secs(5),

@@ -6,7 +6,6 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConsumerConfig, ConsumerError, Processor};
@@ -27,35 +26,11 @@ pub(super) struct Member<S> {
     /// Partitions with a batch in flight.
     busy: HashSet<u32>,
     in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
-    acknowledged: HashMap<u32, Acknowledged>,
-}
-
-/// How far the work on a partition was acknowledged.
-#[derive(Default)]
-struct Acknowledged {
-    at: Option<Instant>,
-    /// What is done since, up to this offset.
-    due: Option<u64>,
-    /// How many events that is.
-    events: usize,
-    /// Whether the batch in flight is of before the partition went to another member, who may be further by now.
-    is_lost: bool,
-}
-
-impl Acknowledged {
-    /// When it is time for what is done since; `None` if nothing is. As many as a batch may have are not waited with:
-    /// the subscription hands out only so many beyond what is acknowledged.
-    fn due_at(&self, config: &ConsumerConfig, now: Instant) -> Option<Instant> {
-        self.due?;
-        let at = self.at.filter(|_| self.events < config.batch_size);
-        Some(at.map_or(now, |at| at + config.acknowledge_every))
-    }
 }
 
 /// A batch that ended: everything on the partition up to `offset` has its result; none if `None`.
 struct Done {
     partition: u32,
-    events: usize,
     offset: Option<u64>,
     result: Result<(), ConsumerError>,
 }
@@ -73,7 +48,6 @@ impl<S: Send + Sync + 'static> Member<S> {
             waiting: HashMap::new(),
             busy: HashSet::new(),
             in_flight: FuturesUnordered::new(),
-            acknowledged: HashMap::new(),
         }
     }
 
@@ -123,7 +97,6 @@ impl<S: Send + Sync + 'static> Member<S> {
         let finished = self.finish(&mut *subscription).await;
         self.in_flight.clear();
         self.busy.clear();
-        self.acknowledged.clear();
         consumed.and(finished)
     }
 
@@ -138,17 +111,11 @@ impl<S: Send + Sync + 'static> Member<S> {
             // The subscription bounds what lies here of each partition; this bounds it for one that does not.
             let room = self.config.batch_size * AHEAD * (self.waiting.len() + 1);
             let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
-            let now = Instant::now();
-            let due_at = |done: &Acknowledged| done.due_at(&self.config, now);
-            let due_at = self.acknowledged.values().filter_map(due_at).min();
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Ok(()),
                 Some(done) = self.in_flight.next() => {
-                    self.settle(done)?;
-                }
-                () = tokio::time::sleep_until(due_at.unwrap_or(now)), if due_at.is_some() => {
-                    self.acknowledge(subscription, false).await?;
+                    self.settle(subscription, done).await?;
                 }
                 polled = poll(subscription, &self.config), if waiting < room => {
                     let messages = polled?;
@@ -178,74 +145,38 @@ impl<S: Send + Sync + 'static> Member<S> {
             self.in_flight.push(
                 async move {
                     let (offset, result) = work.join().await;
-                    Done { partition, events: take, offset, result }
+                    Done { partition, offset, result }
                 }
                 .boxed(),
             );
         }
     }
 
-    /// Takes over what a batch got done.
-    fn settle(&mut self, done: Done) -> Result<(), ConsumerError> {
+    /// Acknowledges what a batch got done.
+    async fn settle(
+        &mut self,
+        subscription: &mut dyn Subscription,
+        done: Done,
+    ) -> Result<(), ConsumerError> {
         self.busy.remove(&done.partition);
-        let acknowledged = self.acknowledged.entry(done.partition).or_default();
-        let is_lost = std::mem::take(&mut acknowledged.is_lost);
-        if !is_lost && done.offset.is_some() {
-            acknowledged.due = done.offset;
-            acknowledged.events += done.events;
+        if let Some(offset) = done.offset {
+            self.config.faults.broker("consumer.acknowledge.before").await?;
+            match subscription.acknowledge(done.partition, offset).await {
+                // Its work is another member's now, and done again there. The other partitions go on: a new membership
+                // would take theirs from other members in turn. Should the partition come back, the subscription
+                // hands out again what is thrown away here.
+                Err(TransportError::LostOwnership { partition, .. }) => {
+                    tracing::info!(
+                        group = self.processor.group, topic = %self.processor.topic, partition,
+                        "a partition went to another member"
+                    );
+                    self.waiting.remove(&partition);
+                }
+                acknowledged => acknowledged?,
+            }
+            self.config.faults.broker("consumer.acknowledge.after").await?;
         }
         done.result
-    }
-
-    /// Acknowledges what is done where it is time, or everywhere. One that fails does not keep the others from theirs.
-    async fn acknowledge(
-        &mut self,
-        subscription: &mut dyn Subscription,
-        everywhere: bool,
-    ) -> Result<(), ConsumerError> {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for (&partition, done) in &mut self.acknowledged {
-            if (everywhere || done.due_at(&self.config, now).is_some_and(|at| at <= now))
-                && let Some(offset) = done.due.take()
-            {
-                (done.at, done.events) = (Some(now), 0);
-                due.push((partition, offset));
-            }
-        }
-        let mut result = Ok(());
-        for (partition, offset) in due {
-            let acknowledged = self.acknowledge_one(subscription, partition, offset).await;
-            result = result.and(acknowledged);
-        }
-        result
-    }
-
-    async fn acknowledge_one(
-        &mut self,
-        subscription: &mut dyn Subscription,
-        partition: u32,
-        offset: u64,
-    ) -> Result<(), ConsumerError> {
-        self.config.faults.broker("consumer.acknowledge.before").await?;
-        match subscription.acknowledge(partition, offset).await {
-            // Its work is another member's now, and done again there. The other partitions go on: a new membership
-            // would take theirs from other members in turn. Should the partition come back, the subscription hands out
-            // again what is thrown away here.
-            Err(TransportError::LostOwnership { partition, .. }) => {
-                tracing::info!(
-                    group = self.processor.group, topic = %self.processor.topic, partition,
-                    "a partition went to another member"
-                );
-                self.waiting.remove(&partition);
-                let in_flight = self.busy.contains(&partition);
-                let acknowledged = Acknowledged { is_lost: in_flight, ..Acknowledged::default() };
-                self.acknowledged.insert(partition, acknowledged);
-            }
-            acknowledged => acknowledged?,
-        }
-        self.config.faults.broker("consumer.acknowledge.after").await?;
-        Ok(())
     }
 
     /// Waits for what is in flight, at most as long as a stop may take, and acknowledges it.
@@ -256,16 +187,16 @@ impl<S: Send + Sync + 'static> Member<S> {
         loop {
             tokio::select! {
                 done = self.in_flight.next() => match done {
-                    None => break,
-                    Some(done) => result = result.and(self.settle(done)),
+                    None => return result,
+                    // One failed acknowledgement does not keep the others from theirs.
+                    Some(done) => result = result.and(self.settle(subscription, done).await),
                 },
                 () = &mut deadline => {
                     tracing::warn!(group = self.processor.group, "handlers did not finish in time; their events come again");
-                    break;
+                    return result;
                 }
             }
         }
-        result.and(self.acknowledge(subscription, true).await)
     }
 }
 

@@ -146,43 +146,6 @@ async fn a_slow_partition_neither_stops_the_others_nor_fills_the_memory() {
     assert_eq!(slow.collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn small_batches_are_acknowledged_together_and_at_the_stop() {
-    let database = Backend::Sqlite.create().await;
-    let transport = published(&database, std::iter::once(step("a", 0))).await;
-    let mut config = ConsumerConfig::default();
-    config.acknowledge_every = Duration::from_hours(1);
-    config.batch_size = 8;
-    let runtime = ConsumerRuntime::builder(database.db.clone(), transport.clone())
-        .state(App::default())
-        .handler(take_one)
-        .config(config);
-    let token = CancellationToken::new();
-    let running = tokio::spawn(runtime.build().unwrap().run(token.clone()));
-    let topic = rustok_events::transport::TopicName::new(Step::STREAM, Step::TOPIC);
-    let done = || transport.stored_offsets("singles", &topic).iter().sum::<u64>();
-    let bus = TransactionalEventBus::new();
-    let mut relayed = 1;
-    // The number of events, and how many of them are acknowledged once they are handled.
-    for (number, acknowledged) in [(0, 1), (1, 1), (7, 1), (8, 9), (9, 9)] {
-        while relayed <= number {
-            let txn = database.db.begin().await.unwrap();
-            bus.publish_in_tx(&txn, TENANT, None, step("a", relayed)).await.unwrap();
-            txn.commit().await.unwrap();
-            relayed += 1;
-        }
-        let config = RelayConfig::default();
-        Relay::new(database.db.clone(), transport.clone(), config).drain().await.unwrap();
-        let handled = usize::try_from(number).unwrap() + 1;
-        eventually(|| async { of_key(&database, "a").await.len() == handled }).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(done(), acknowledged, "after {handled}");
-    }
-    token.cancel();
-    running.await.unwrap().unwrap();
-    assert_eq!(done(), 10, "a stop acknowledges all");
-}
-
 /// Changes a row that another transaction has locked, and does not wait for long.
 #[event_handler(group = "impatient", retry(attempts = 1, min = "1ms", max = "2ms"))]
 async fn touch(ctx: &mut HandlerContext<'_, App>, event: Step) -> HandlerResult {
