@@ -239,6 +239,17 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         promise: Promise::KeyNotPartition,
+        what: "what waits behind an event is not due once that is handled",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "held/leave.rs",
+            find: "        Some(key) => promote(txn, holder, key, now, Some(claim)).await.map(Some),",
+            replace: "        Some(key) if key.1.is_empty() => promote(txn, holder, key, now, Some(claim)).await.map(Some),
+        Some(_) => Ok(Some(None)),",
+        }],
+    },
+    Mutant {
+        promise: Promise::KeyNotPartition,
         what: "later events of a key that the broker refuses go on",
         store: Backend::Sqlite,
         edits: &[Edit {
