@@ -151,8 +151,8 @@ impl Lane {
         self.parking.refresh(&self.db, &leases).await?;
         let unparked = self.take_up_parked(&leases).await?;
         self.config.faults.database("relay.read.before").await?;
-        let (limit, turn) = (self.pace.limit(), self.pace.turn());
-        let Look { pages, server } = store.pages(&self.db, &leases, limit, turn).await?;
+        let (limit, turn, cut) = (self.pace.limit(), self.pace.turn(), self.pace.cut());
+        let Look { pages, server } = store.pages(&self.db, &leases, limit, turn, cut).await?;
         self.config.faults.database("relay.read.after").await?;
         if server != self.server {
             check_cluster(&self.db).await?;

@@ -14,12 +14,13 @@ pub(super) struct Pace {
     limit: u64,
     turn: usize,
     more: bool,
+    cut: bool,
 }
 
 impl Pace {
     /// Never reads more than `most` events at a time.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, limit: FIRST.min(most), turn: 0, more: false }
+        Self { most, limit: FIRST.min(most), turn: 0, more: false, cut: false }
     }
 
     /// How many events to read.
@@ -37,12 +38,18 @@ impl Pace {
         self.more
     }
 
+    /// Whether there were pages that did not reach the end of their window.
+    pub(super) fn cut(&self) -> bool {
+        self.cut
+    }
+
     /// Takes note of what was read.
     pub(super) fn read(&mut self, leases: &[Lease], pages: &[Page]) {
         let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
-        self.more = events >= self.limit || pages.iter().any(|page| !page.whole);
+        self.cut = pages.iter().any(|page| !page.whole);
+        self.more = events >= self.limit || self.cut;
         // A part alone may fill half of a page.
         let grown = if events >= self.limit / 2 { self.limit * 4 } else { FIRST.max(events) };
         let fits = (events * MAX_BYTES).checked_div(bytes).unwrap_or(u64::MAX);

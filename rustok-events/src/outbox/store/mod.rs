@@ -64,13 +64,15 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
     }
 
     /// Up to `limit` committed events of the leased parts, for each part in the order to publish them in. What is
-    /// returned is durable. `turn` says which part comes first, so that none starves.
+    /// returned is durable. `turn` says which part comes first, so that none starves, and `cut` whether a page of theirs
+    /// was cut off the last time: a store may ask another way then.
     async fn pages(
         &self,
         db: &DatabaseConnection,
         leases: &[Lease],
         limit: u64,
         turn: usize,
+        cut: bool,
     ) -> Result<Look, DbErr>;
 
     /// Moves cursors past pages that the broker has acknowledged, and returns how many moved. A cursor whose lease

@@ -72,6 +72,7 @@ impl OutboxStore for MySqlStore {
         leases: &[Lease],
         limit: u64,
         turn: usize,
+        _cut: bool,
     ) -> Result<Look, DbErr> {
         let busy = busy_parts(db, leases).await?;
         if busy.is_empty() {

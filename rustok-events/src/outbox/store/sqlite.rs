@@ -59,6 +59,7 @@ impl OutboxStore for SqliteStore {
         leases: &[Lease],
         limit: u64,
         _turn: usize,
+        _cut: bool,
     ) -> Result<Look, DbErr> {
         let Some(lease) = leases.first() else { return Ok(Look::default()) };
         let select = format!(

@@ -65,8 +65,9 @@ impl OutboxStore for PostgresStore {
         leases: &[Lease],
         limit: u64,
         turn: usize,
+        cut: bool,
     ) -> Result<Look, DbErr> {
-        window::pages(db, leases, usize::try_from(limit).unwrap_or(usize::MAX), turn).await
+        window::pages(db, leases, usize::try_from(limit).unwrap_or(usize::MAX), turn, cut).await
     }
 
     async fn advance(
@@ -88,13 +89,13 @@ impl OutboxStore for PostgresStore {
             _ => None,
         });
         let values = [
+            manual_now(clock),
             array(windows().map(|(lease, ..)| lease.part)),
             array(windows().map(|(lease, ..)| lease.epoch)),
             array(windows().map(|(_, moved, ..)| moved)),
             array(windows().map(|(_, _, now, ..)| now.to_string())),
             array(windows().map(|(.., last_id, _)| last_id)),
             array(windows().map(|(.., whole)| whole)),
-            manual_now(clock),
             server.into(),
         ];
         Ok(db.execute_raw(sql(&ADVANCE, values)).await?.rows_affected())
@@ -150,16 +151,22 @@ const SERVER: &str = "(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)
 
 /// A cursor that was moved since its page was read stays: whoever moved it goes on from there. None is moved where the
 /// server was started since: it may be another cluster, in which the page's snapshot means nothing.
+///
+/// Nothing waits until it is flushed: a cursor that a crashed server forgets repeats what was published. What is dropped
+/// or given up on the strength of a cursor is written, and flushed, after it.
 static ADVANCE: LazyLock<String> = LazyLock::new(|| {
-    format!("UPDATE rustok_outbox_cursor c
+    format!("WITH once AS MATERIALIZED (
+            SELECT set_config('synchronous_commit', 'off', true) AS commit,
+                   COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint) AS now,
+                   {SERVER} AS server)
+     UPDATE rustok_outbox_cursor c
         SET snapshot = CASE WHEN d.whole THEN COALESCE(c.hi, d.now::pg_snapshot) ELSE c.snapshot END,
             hi = CASE WHEN d.whole THEN NULL ELSE COALESCE(c.hi, d.now::pg_snapshot) END,
             last_id = CASE WHEN d.whole THEN 0 ELSE d.last_id END, moved = c.moved + 1
        FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[], ?::boolean[])
-            AS d (part, epoch, moved, now, last_id, whole)
-      WHERE c.part = d.part AND c.epoch = d.epoch AND c.moved = d.moved
-        AND c.lease_until >= COALESCE(?::bigint, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)
-        AND {SERVER} = ?")
+            AS d (part, epoch, moved, now, last_id, whole), once
+      WHERE once.commit = 'off' AND once.server = ? AND c.lease_until >= once.now
+        AND c.part = d.part AND c.epoch = d.epoch AND c.moved = d.moved")
 });
 
 /// The time in microseconds, if it is that of a clock moved by hand and not the database's.
