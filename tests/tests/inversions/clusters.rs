@@ -39,8 +39,22 @@ async fn connect(cluster: &Cluster) -> DatabaseConnection {
 async fn stop_flushing(db: &DatabaseConnection) {
     let select = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
     let pid = rows::<(i32,)>(db, select).await[0].0.to_string();
-    let stopped = Command::new("kill").args(["-STOP", &pid]).status();
-    assert!(stopped.expect("kill runs").success());
+    let signal = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    let flush = "BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'test', ''); COMMIT";
+    for _ in 0..20 {
+        signal("-STOP");
+        // Where it was stopped in the middle of a flush, nobody else can flush.
+        let flushed = tokio::time::timeout(Duration::from_secs(2), db.execute_unprepared(flush));
+        if let Ok(flushed) = flushed.await {
+            flushed.unwrap();
+            return;
+        }
+        signal("-CONT");
+    }
+    panic!("the process that flushes was in the middle of it each time");
 }
 
 async fn has_leases(db: &DatabaseConnection) -> bool {
