@@ -53,6 +53,8 @@ async fn stop_flushing(db: &DatabaseConnection) {
             return;
         }
         signal("-CONT");
+        // Stopped again at once, it would not have come to the end of that flush.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the process that flushes was in the middle of it each time");
 }

@@ -85,10 +85,10 @@ static SELECT: LazyLock<Select> = LazyLock::new(|| select(true));
 /// takes two thirds of the server's time.
 static SELECT_NEW: LazyLock<Select> = LazyLock::new(|| select(false));
 
-/// The first row is without an event and says which snapshot was read with, whether what it shows is flushed, and by which start of
-/// the server. It is flushed by the end of the statement's own transaction, if the first transaction of some part is new
-/// to it: one question to the server fewer than [`make_durable`]. (Elsewhere an open transaction may keep one first that
-/// is not new, and a look that finds nothing must not write.)
+/// The first row is without an event and says which snapshot was read with, whether what it shows is flushed, and by
+/// which start of the server. It is flushed by the end of the statement's own transaction, if the first transaction of
+/// some part is new to it: one question to the server fewer than [`make_durable`]. (Elsewhere an open transaction may
+/// keep one first that is not new, and a look that finds nothing must not write.)
 ///
 /// The holder names the epoch it holds: one read back from the row would let a relay that lost its lease adopt the
 /// epoch of its successor.
@@ -181,8 +181,8 @@ const FLUSHED_BY_COMMIT: &str =
 /// Makes sure that the log is flushed up to `written`, so that what was read is durable.
 ///
 /// With `synchronous_commit = off` a transaction is visible before it is flushed, and the server could forget it
-/// after its event went out. Mostly the log is flushed that far by now; if not, one synchronous commit flushes all
-/// that was written before it.
+/// after its event went out. If the log is not flushed that far by now, one synchronous commit flushes all that was
+/// written before it.
 async fn make_durable(db: &DatabaseConnection, written: String) -> Result<(), DbErr> {
     let commit = format!(
         "SELECT CASE WHEN pg_current_wal_flush_lsn() < ?::pg_lsn THEN {FLUSHED_BY_COMMIT} END"
