@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use futures::{StreamExt, stream::FuturesUnordered};
+
 use super::{RelayConfig, RelayError, batches};
 use crate::{
     fault::Faults,
@@ -11,6 +13,9 @@ use crate::{
     },
     transport::{EventTransport, TransportError, counts::Counts},
 };
+
+/// How many partitions are sent to side by side.
+const SIDE_BY_SIDE: usize = 4;
 
 pub(super) struct Sender {
     transport: Arc<dyn EventTransport>,
@@ -30,25 +35,52 @@ impl Sender {
         events: &[&'e StoredEvent],
     ) -> Result<Vec<Parked<'e>>, RelayError> {
         self.provision(events).await?;
+        let batches = batches::group(events, self.partitions.known());
         let mut refused = Vec::new();
-        for batch in batches::group(events, self.partitions.known()) {
-            match self.publish(&batch, &batch.events).await {
-                Ok(()) => {}
-                Err(TransportError::Refused { .. }) => {
-                    refused.extend(self.send_one_by_one(&batch).await?);
-                }
-                Err(error) => return Err(error.into()),
+        let mut failed = None;
+        let mut next = batches.iter();
+        let mut sending: FuturesUnordered<_> =
+            next.by_ref().take(SIDE_BY_SIDE).map(|batch| self.send_batch(batch)).collect();
+        // After a failure none is begun any more, but those under way are waited for: what was stored of them is known.
+        while let Some((batch, sent)) = sending.next().await {
+            match sent {
+                Ok(of_batch) => refused.extend(of_batch),
+                Err(error) => failed = failed.or(Some((batch, error))),
+            }
+            if failed.is_none()
+                && let Some(batch) = next.next()
+            {
+                sending.push(self.send_batch(batch));
             }
         }
-        Ok(refused)
+        drop(sending);
+        let Some((batch, error)) = failed else { return Ok(refused) };
+        if let TransportError::NotFound(_) = error {
+            // The topic was there and is gone: made again the next time.
+            self.partitions.doubt(&batch.topic);
+        }
+        Err(error.into())
+    }
+
+    /// Publishes a batch; returns what of it is refused.
+    async fn send_batch<'b, 'e>(
+        &self,
+        batch: &'b batches::Batch<'e>,
+    ) -> (&'b batches::Batch<'e>, Result<Vec<Parked<'e>>, TransportError>) {
+        let sent = match self.publish(batch, &batch.events).await {
+            Ok(()) => Ok(Vec::new()),
+            Err(TransportError::Refused { .. }) => self.send_one_by_one(batch).await,
+            Err(error) => Err(error),
+        };
+        (batch, sent)
     }
 
     /// Finds out which events of a batch are refused. A part of the batch may be published already: then it is
     /// published again.
     async fn send_one_by_one<'e>(
-        &mut self,
+        &self,
         batch: &batches::Batch<'e>,
-    ) -> Result<Vec<Parked<'e>>, RelayError> {
+    ) -> Result<Vec<Parked<'e>>, TransportError> {
         let mut stopped = HashSet::new();
         let mut refused = Vec::new();
         for &event in &batch.events {
@@ -63,14 +95,14 @@ impl Sender {
                     stopped.extend(key);
                     refused.push(Parked { event, refusal: Some(error.to_string()) });
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(refused)
     }
 
     async fn publish(
-        &mut self,
+        &self,
         batch: &batches::Batch<'_>,
         events: &[&StoredEvent],
     ) -> Result<(), TransportError> {
@@ -78,10 +110,6 @@ impl Sender {
         self.faults.broker("relay.publish.before").await?;
         let published = self.transport.publish(&batch.topic, batch.partition, messages).await;
         self.faults.broker("relay.publish.after").await?;
-        if let Err(TransportError::NotFound(_)) = &published {
-            // The topic was there and is gone: made again the next time.
-            self.partitions.doubt(&batch.topic);
-        }
         published
     }
 
