@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use rustok_events::{
-    Relay, RelayConfig, TransactionalEventBus, outbox::CleanedUp, prelude::*,
-    testing::MemoryTransport, transport::TopicName,
+    Relay, RelayConfig, TransactionalEventBus,
+    outbox::{CleanedUp, rebase},
+    prelude::*,
+    testing::MemoryTransport,
+    transport::TopicName,
 };
 use rustok_events_tests::{Backend, TestDatabase};
 use sea_orm::{ConnectionTrait, DatabaseConnection, IsolationLevel, TransactionTrait};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DomainEvent)]
@@ -283,6 +287,64 @@ async fn events_for_which_no_partition_was_made_are_published_all_the_same() {
     log.age().await;
     log.first_goes().await;
     assert!(log.count("rustok_outbox_rest").await < 33);
+}
+
+/// A running relay looks into one partition alone while all that is new lies there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_relay_goes_on_from_one_partition_to_the_next() {
+    let Some(log) = Log::create("partitions").await else { return };
+    log.clean_up().await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(log.relay().run(stop.clone()));
+    let arrived = async |count: usize| {
+        let all = async {
+            while log.published().len() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("an event is passed over");
+    };
+    log.publish(0..20).await;
+    arrived(20).await;
+    let slow = log.db().begin().await.unwrap();
+    let event = Counted { key: "key-9".to_owned(), number: 39 };
+    let bus = TransactionalEventBus::new();
+    bus.publish_in_tx(&slow, Uuid::from_u128(1), None, event).await.unwrap();
+    log.skip_to(FIRST_END - 5).await;
+    log.publish(20..39).await;
+    arrived(39).await;
+    slow.commit().await.unwrap();
+    arrived(40).await;
+    // The cursors forget the first, and only the second is looked into.
+    for _ in 0..100 {
+        log.clean_up().await;
+        if log.count("rustok_outbox_cursor WHERE floor = 1000001").await == 64 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    log.publish(40..60).await;
+    arrived(60).await;
+    let ends = "SELECT MAX(upto_id) FROM rustok_outbox_range";
+    log.skip_to(log.database.count(ends).await - 5).await;
+    log.publish(60..80).await;
+    assert!(log.count("rustok_outbox_rest").await > 0);
+    arrived(80).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(log.published(), (0..80).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_brought_without_its_sequence_is_relayed_once_it_is_rebased() {
+    let Some(log) = Log::create("partitions").await else { return };
+    log.publish(0..10).await;
+    log.db().execute_unprepared("SELECT setval('rustok_outbox_id', 1, false)").await.unwrap();
+    rebase(log.db()).await.unwrap();
+    log.publish(10..20).await;
+    assert_eq!(log.count("(SELECT DISTINCT id FROM rustok_outbox) i").await, 20);
+    assert_eq!(log.drain().await, 20);
+    assert_eq!(log.published(), (0..20).collect::<Vec<_>>());
 }
 
 #[tokio::test]

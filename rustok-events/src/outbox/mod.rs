@@ -32,5 +32,5 @@ pub use self::{
 };
 pub(crate) use self::{
     record::OutboxRecord,
-    store::{Lease, Look, OutboxStore, Page, Renewed, StoredEvent},
+    store::{Ask, Lease, Look, OutboxStore, Page, Renewed, StoredEvent},
 };

@@ -1,7 +1,7 @@
 //! A lane: reads, publishes and advances the parts that are its own, one page of a part at a time.
 //!
-//! A relay has several lanes, so that one reads while another publishes. A part always belongs to the same lane:
-//! its pages never overtake each other.
+//! A relay has several lanes, so that one reads while another publishes. A part belongs to one lane at a time, and goes
+//! to another between two steps only: its pages never overtake each other.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     RelayConfig, RelayError, check_cluster, complaints::Complaints, leases::Leases, pace::Pace,
-    parking::Parking, sender::Sender,
+    parking::Parking, sender::Sender, spread::Spread,
 };
 use crate::{
     backoff::Backoff,
@@ -30,6 +30,9 @@ pub(super) struct Lane {
     leases: watch::Receiver<Vec<Lease>>,
     complaints: Complaints,
     number: usize,
+    spread: Spread,
+    /// Whether each lane has its own parts; otherwise the first has all.
+    wide: watch::Receiver<bool>,
     pace: Pace,
     parking: Parking,
     parked: u64,
@@ -56,6 +59,7 @@ impl Lane {
         sender: Sender,
         config: RelayConfig,
         leases: &Leases,
+        spread: &Spread,
         number: usize,
     ) -> Self {
         let pace = Pace::new(config.page_size);
@@ -66,6 +70,8 @@ impl Lane {
             leases: leases.subscribe(),
             complaints: leases.complaints(),
             number,
+            spread: spread.clone(),
+            wide: spread.subscribe(),
             pace,
             parking: Parking::default(),
             parked: 0,
@@ -114,18 +120,14 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits for a commit, for the tick, or for other leases. A stand-by is not woken by a commit: it could do
+    /// Waits for a commit, for the tick, or for other parts. A stand-by is not woken by a commit: it could do
     /// nothing. The tick is real time whatever the clock: it is a look at the database, not an appointment.
     async fn pause(&mut self, commits: &mut Commits, tick: Duration) {
         let stands_by = self.mine().is_empty();
-        let leases_changed = async {
-            if self.leases.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = commits.next(), if !stands_by => {}
-            () = leases_changed => {}
+            Ok(()) = self.leases.changed() => {}
+            Ok(()) = self.wide.changed() => {}
             () = tokio::time::sleep(tick), if !stands_by => {}
         }
     }
@@ -133,32 +135,49 @@ impl Lane {
     /// The leases of this lane's parts that have not run out by this process's clock.
     fn mine(&self) -> Vec<Lease> {
         let now = self.config.clock.now();
-        let lane = |part: i64| part.unsigned_abs() % self.config.lanes.max(1) as u64;
+        let wide = *self.wide.borrow();
+        let lane = |part: i64| if wide { self.spread.lane_of(part) } else { 0 };
         let leases = self.leases.borrow();
-        let mine = leases
-            .iter()
-            .filter(|lease| lane(lease.part) == self.number as u64 && lease.until > now);
+        let mine =
+            leases.iter().filter(|lease| lane(lease.part) == self.number && lease.until > now);
         mine.cloned().collect()
     }
 
     /// Reads a page of each of the lane's parts, publishes it and moves the cursors.
     pub(super) async fn step(&mut self) -> Result<Step, RelayError> {
-        let store = store::of(&self.db)?;
+        let spread = self.spread.clone();
+        let parts_stay = spread.step().await;
+        self.wide.mark_unchanged();
         let leases = self.mine();
         if leases.is_empty() {
+            // They may be another lane's by now, which parks events of theirs.
+            self.parking = Parking::default();
+            spread.stands_by(self.number);
             return Ok(Step::StandBy);
         }
-        self.parking.refresh(&self.db, &leases).await?;
-        let unparked = self.take_up_parked(&leases).await?;
-        self.config.faults.database("relay.read.before").await?;
-        let (limit, turn, cut) = (self.pace.limit(), self.pace.turn(), self.pace.cut());
-        let Look { pages, server } = store.pages(&self.db, &leases, limit, turn, cut).await?;
-        self.config.faults.database("relay.read.after").await?;
-        if server != self.server {
-            check_cluster(&self.db).await?;
-            self.server = server;
+        let step = self.step_with(&leases).await;
+        drop(parts_stay);
+        match &step {
+            Ok(_) => spread.looked(self.number, self.pace.more()).await,
+            // What holds this lane up need not hold up all parts.
+            Err(_) => spread.widen().await,
         }
-        self.pace.read(&leases, &pages);
+        step
+    }
+
+    async fn step_with(&mut self, leases: &[Lease]) -> Result<Step, RelayError> {
+        let store = store::of(&self.db)?;
+        self.parking.refresh(&self.db, leases).await?;
+        let unparked = self.take_up_parked(leases).await?;
+        self.config.faults.database("relay.read.before").await?;
+        let look = store.pages(&self.db, leases, self.pace.ask()).await?;
+        self.config.faults.database("relay.read.after").await?;
+        if look.server != self.server {
+            check_cluster(&self.db).await?;
+            self.server = look.server;
+        }
+        self.pace.read(leases, &look);
+        let Look { pages, .. } = look;
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });
         }

@@ -21,6 +21,7 @@ mod parking;
 mod pool;
 mod releaser;
 mod sender;
+mod spread;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ use self::{
     leases::Leases,
     releaser::Releaser,
     sender::Sender,
+    spread::Spread,
 };
 use crate::{
     backoff::{Backoff, retry},
@@ -145,9 +147,10 @@ impl Inner {
     }
 
     fn lanes(&self, leases: &Leases) -> impl Iterator<Item = Lane> {
-        (0..self.config.lanes.max(1)).map(|number| {
+        let spread = Spread::over(self.config.lanes);
+        (0..self.config.lanes.max(1)).map(move |number| {
             let sender = Sender::new(Arc::clone(&self.transport), &self.config);
-            Lane::new(self.db.clone(), sender, self.config.clone(), leases, number)
+            Lane::new(self.db.clone(), sender, self.config.clone(), leases, &spread, number)
         })
     }
 

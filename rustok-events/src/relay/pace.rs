@@ -1,6 +1,11 @@
 //! How much a lane reads at a time: more while there is more, less where events are large.
 
-use crate::outbox::{Lease, Page, StoredEvent, store::Cursor};
+use std::sync::Arc;
+
+use crate::outbox::{
+    Ask, Lease, Look, Page, StoredEvent,
+    store::{Cursor, Recent},
+};
 
 /// What a lane begins with.
 const FIRST: u64 = 1000;
@@ -15,22 +20,18 @@ pub(super) struct Pace {
     turn: usize,
     more: bool,
     cut: bool,
+    recent: Option<Arc<Recent>>,
 }
 
 impl Pace {
     /// Never reads more than `most` events at a time.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, limit: FIRST.min(most), turn: 0, more: false, cut: false }
+        Self { most, limit: FIRST.min(most), turn: 0, more: false, cut: false, recent: None }
     }
 
-    /// How many events to read.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    /// Which of the leases comes first, so that none starves.
-    pub(super) fn turn(&self) -> usize {
-        self.turn
+    /// What to look for next.
+    pub(super) fn ask(&self) -> Ask {
+        Ask { limit: self.limit, turn: self.turn, cut: self.cut, recent: self.recent.clone() }
     }
 
     /// Whether what was read last was cut off by a limit: there is more to read at once.
@@ -38,16 +39,14 @@ impl Pace {
         self.more
     }
 
-    /// Whether there were pages that did not reach the end of their window.
-    pub(super) fn cut(&self) -> bool {
-        self.cut
-    }
-
     /// Takes note of what was read.
-    pub(super) fn read(&mut self, leases: &[Lease], pages: &[Page]) {
+    pub(super) fn read(&mut self, leases: &[Lease], look: &Look) {
+        let pages = &look.pages;
+        self.recent.clone_from(&look.recent);
         let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
+        // Pages that did not reach the end of their window are gone on with.
         self.cut = pages.iter().any(|page| !page.whole);
         self.more = events >= self.limit || self.cut;
         // A part alone may fill half of a page.
@@ -83,9 +82,9 @@ mod tests {
     #[test]
     fn a_lane_looks_again_at_once_only_behind_a_page_that_was_cut() {
         let mut pace = Pace::new(100);
-        pace.read(&[], &[page(true), page(false)]);
+        pace.read(&[], &vec![page(true), page(false)].into());
         assert!(pace.more());
-        pace.read(&[], &[page(true), page(true)]);
+        pace.read(&[], &vec![page(true), page(true)].into());
         assert!(!pace.more());
     }
 }

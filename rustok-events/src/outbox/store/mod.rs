@@ -13,7 +13,10 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-pub(crate) use self::lease::{Lease, Renewed};
+pub(crate) use self::{
+    lease::{Lease, Renewed},
+    postgres::Recent,
+};
 use super::{OutboxRecord, PublishError};
 use crate::{
     clock::Clock,
@@ -63,16 +66,12 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
         lease::release(db, owner, held).await
     }
 
-    /// Up to `limit` committed events of the leased parts, for each part in the order to publish them in. What is
-    /// returned is durable. `turn` says which part comes first, so that none starves, and `cut` whether a page of theirs
-    /// was cut off the last time: a store may ask another way then.
+    /// Committed events of the leased parts, for each part in the order to publish them in. What is returned is durable.
     async fn pages(
         &self,
         db: &DatabaseConnection,
         leases: &[Lease],
-        limit: u64,
-        turn: usize,
-        cut: bool,
+        ask: Ask,
     ) -> Result<Look, DbErr>;
 
     /// Moves cursors past pages that the broker has acknowledged, and returns how many moved. A cursor whose lease
@@ -104,10 +103,25 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
     async fn is_drained(&self, db: &DatabaseConnection, mark: &Mark) -> Result<bool, DbErr>;
 }
 
+/// What a look at the leased parts is to find.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// The most events.
+    pub(crate) limit: u64,
+    /// Which part comes first, so that none starves.
+    pub(crate) turn: usize,
+    /// Whether a page of theirs was cut off the last time: a store may ask another way then.
+    pub(crate) cut: bool,
+    /// What the last look said of where the next may look first.
+    pub(crate) recent: Option<Arc<Recent>>,
+}
+
 /// What a look at the leased parts found.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) pages: Vec<Page>,
+    /// Where the next may look first, if that is known.
+    pub(crate) recent: Option<Arc<Recent>>,
     /// Which start of the server answered, where the cursors are good for one cluster only: after another start it may
     /// be another cluster.
     pub(crate) server: Option<i64>,
@@ -115,7 +129,7 @@ pub(crate) struct Look {
 
 impl From<Vec<Page>> for Look {
     fn from(pages: Vec<Page>) -> Self {
-        Self { pages, server: None }
+        Self { pages, ..Self::default() }
     }
 }
 

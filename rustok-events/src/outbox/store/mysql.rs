@@ -13,7 +13,7 @@ use sea_orm::{
 use sea_orm_migration::async_trait::async_trait;
 
 use super::{
-    BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page, lease,
+    Ask, BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page, lease,
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
@@ -70,9 +70,7 @@ impl OutboxStore for MySqlStore {
         &self,
         db: &DatabaseConnection,
         leases: &[Lease],
-        limit: u64,
-        turn: usize,
-        _cut: bool,
+        Ask { limit, turn, .. }: Ask,
     ) -> Result<Look, DbErr> {
         let busy = busy_parts(db, leases).await?;
         if busy.is_empty() {

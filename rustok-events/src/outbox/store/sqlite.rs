@@ -10,7 +10,7 @@ use sea_orm::{
 use sea_orm_migration::async_trait::async_trait;
 
 use super::{
-    BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page,
+    Ask, BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page,
     row::{self, COLUMN_COUNT, COLUMNS},
 };
 use crate::{
@@ -57,9 +57,7 @@ impl OutboxStore for SqliteStore {
         &self,
         db: &DatabaseConnection,
         leases: &[Lease],
-        limit: u64,
-        _turn: usize,
-        _cut: bool,
+        Ask { limit, .. }: Ask,
     ) -> Result<Look, DbErr> {
         let Some(lease) = leases.first() else { return Ok(Look::default()) };
         let select = format!(

@@ -22,6 +22,7 @@ use crate::{
         leases::Leases,
         releaser::Releaser,
         sender::Sender,
+        spread::Spread,
         step_unless_in_the_way,
     },
     transport::EventTransport,
@@ -154,7 +155,8 @@ impl Visitor<'_> {
     ) -> Result<Found, RelayError> {
         let known = sender.take();
         let known = known.unwrap_or_else(|| Sender::new(Arc::clone(self.transport), self.config));
-        let mut lane = Lane::new(self.db.clone(), known, self.config.clone(), leases, 0);
+        let alone = Spread::over(1);
+        let mut lane = Lane::new(self.db.clone(), known, self.config.clone(), leases, &alone, 0);
         let found = self.publish_through(&mut lane).await;
         *sender = Some(lane.into_sender());
         found

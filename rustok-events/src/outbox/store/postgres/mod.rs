@@ -17,7 +17,8 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-use super::{CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page};
+pub(crate) use self::window::Recent;
+use super::{Ask, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page};
 use crate::{
     clock::Clock,
     outbox::{OutboxRecord, PublishError},
@@ -63,11 +64,9 @@ impl OutboxStore for PostgresStore {
         &self,
         db: &DatabaseConnection,
         leases: &[Lease],
-        limit: u64,
-        turn: usize,
-        cut: bool,
+        ask: Ask,
     ) -> Result<Look, DbErr> {
-        window::pages(db, leases, usize::try_from(limit).unwrap_or(usize::MAX), turn, cut).await
+        window::pages(db, leases, ask).await
     }
 
     async fn advance(

@@ -34,8 +34,13 @@ struct Range {
 
 impl Range {
     fn table(&self) -> String {
-        format!("rustok_outbox_{}", self.from)
+        table(self.from)
     }
+}
+
+/// The partition whose ids begin with `from`.
+pub(super) fn table(from: i64) -> String {
+    format!("rustok_outbox_{from}")
 }
 
 /// Makes the next partition, moves floors, and lets go of what was published before the window: a step of it.
@@ -105,7 +110,7 @@ async fn make_ahead(
     let (from, span) =
         newest.map_or((last + least, least), |newest| plan(&newest, last, window, least, now));
     let upto = from + span;
-    let name = format!("rustok_outbox_{from}");
+    let name = table(from);
     let txn = db.begin().await?;
     let made = async {
         for statement in [

@@ -4,27 +4,29 @@ use std::sync::{Arc, LazyLock};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
 
-use super::{SERVER, array, sql};
-use crate::outbox::{
-    Lease, Look, Page,
-    store::{
-        Cursor,
-        row::{self, COLUMNS},
+use super::{SERVER, array, ranges, sql};
+use crate::{
+    outbox::{
+        Ask, Lease, Look, Page,
+        store::{
+            Cursor,
+            row::{self, COLUMNS},
+        },
     },
+    sql::is_missing_table,
 };
 
 /// Up to `limit` events of the leased parts' windows, and up to half as many of one part, part by part from `turn` on,
-/// by id inside a part; durable. `cut` says that a window of theirs is likely to be read page by page.
+/// by id inside a part; durable.
 pub(super) async fn pages(
     db: &DatabaseConnection,
     leases: &[Lease],
-    limit: usize,
-    turn: usize,
-    cut: bool,
+    Ask { limit, turn, cut, recent }: Ask,
 ) -> Result<Look, DbErr> {
     if leases.is_empty() {
         return Ok(Look::default());
     }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (before, from) = leases.split_at(turn % leases.len());
     let in_turn = || from.iter().chain(before);
     // Rows are sorted whole, and half as many fit into the server's `work_mem` more often.
@@ -38,24 +40,53 @@ pub(super) async fn pages(
         ];
         values.resize(values.len() + select.limits_of_a_part, one_more(of_part));
         values.push(one_more(limit));
-        db.query_all_raw(sql(&select.text, values)).await
+        let rows = db.query_all_raw(sql(&select.text, values)).await?;
+        let falls_short = |row: &QueryResult| row.try_get_by_index(column::FALLS_SHORT);
+        let enough = rows.first().map(falls_short).transpose()? == Some(false);
+        Ok((rows, enough))
     };
-    let mut rows = ask(if cut { &SELECT } else { &SELECT_NEW }).await?;
-    let is_paged = |row: &QueryResult| row.try_get_by_index(column::PAGED);
-    if rows.first().map(is_paged).transpose()? == Some(true) {
-        rows = ask(&SELECT).await?;
+    // From the cheapest statement on, until one has looked everywhere.
+    let (mut rows, mut enough) = (Vec::new(), false);
+    let mut recent = recent;
+    if let Some(Recent(select)) = recent.as_deref().filter(|_| !cut) {
+        (rows, enough) = match ask(select).await {
+            // Dropped since, by whoever keeps the log.
+            Err(error) if is_missing_table(&error) => (rows, false),
+            asked => asked?,
+        };
+    }
+    if !enough && !cut {
+        (rows, enough) = ask(&SELECT_NEW).await?;
+        recent = rows.first().map(Recent::read).transpose()?.flatten();
+    }
+    if !enough {
+        (rows, _) = ask(&SELECT).await?;
     }
     let Some((first, events)) = rows.split_first() else { return Ok(Look::default()) };
     let snapshot = first.try_get_by_index(column::NOW)?;
     let server = first.try_get_by_index(column::SERVER)?;
-    if events.is_empty() {
-        return Ok(Look { pages: Vec::new(), server: Some(server) });
+    let pages = if events.is_empty() {
+        Vec::new()
+    } else {
+        if !first.try_get_by_index::<bool>(column::DURABLE)? {
+            make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
+        }
+        into_pages(events, leases, limit, of_part, snapshot, server)?
+    };
+    Ok(Look { pages, server: Some(server), recent })
+}
+
+/// A partition of the log in which everything lies that is not published, or did when it was read; as the statement
+/// that looks there alone.
+#[derive(Debug)]
+pub(crate) struct Recent(Select);
+
+impl Recent {
+    fn read(first: &QueryResult) -> Result<Option<Arc<Self>>, DbErr> {
+        let range: Option<Vec<i64>> = first.try_get_by_index(column::RECENT)?;
+        let Some(&[from, upto]) = range.as_deref() else { return Ok(None) };
+        Ok(Some(Arc::new(Self(select(&Log::Partition { from, upto })))))
     }
-    if !first.try_get_by_index::<bool>(column::DURABLE)? {
-        make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
-    }
-    let pages = into_pages(events, leases, limit, of_part, snapshot, server)?;
-    Ok(Look { pages, server: Some(server) })
 }
 
 /// Where the columns behind the event's own are.
@@ -68,22 +99,65 @@ mod column {
     pub(super) const WRITTEN: usize = AFTER + 3;
     pub(super) const DURABLE: usize = AFTER + 4;
     pub(super) const SERVER: usize = AFTER + 5;
-    pub(super) const PAGED: usize = AFTER + 6;
+    pub(super) const FALLS_SHORT: usize = AFTER + 6;
+    pub(super) const RECENT: usize = AFTER + 7;
 }
 
 /// A statement that reads windows.
+#[derive(Debug)]
 struct Select {
     text: String,
     /// How many limits of a part it has, between its two arrays and the limit of all.
     limits_of_a_part: usize,
 }
 
-/// Reads all windows.
-static SELECT: LazyLock<Select> = LazyLock::new(|| select(true));
+/// Where a statement reads.
+enum Log {
+    /// All windows, also those that are read page by page.
+    Whole,
+    /// New windows alone. A plan costs for what it does not come to as well: this takes two thirds of the server's time.
+    New,
+    /// New windows alone, in one partition of the log, for ids from `from` to below `upto`: two thirds again.
+    Partition { from: i64, upto: i64 },
+}
 
-/// Reads new windows alone and says whether there are others. A plan costs for what it does not come to as well: this
-/// takes two thirds of the server's time.
-static SELECT_NEW: LazyLock<Select> = LazyLock::new(|| select(false));
+impl Log {
+    fn table(&self) -> String {
+        match self {
+            Self::Whole | Self::New => "rustok_outbox".to_owned(),
+            Self::Partition { from, .. } => ranges::table(*from),
+        }
+    }
+
+    /// Whether there may be something that the statement does not see. An id that is seen was handed out before the
+    /// statement began, so it is not above what the sequence says now; what lies below a floor is published.
+    fn falls_short(&self) -> String {
+        match self {
+            Self::Whole => "FALSE".to_owned(),
+            Self::New => "EXISTS (SELECT FROM c WHERE c.is_paged)".to_owned(),
+            Self::Partition { from, upto } => format!(
+                "(SELECT last_value FROM rustok_outbox_id) >= {upto}
+                 OR EXISTS (SELECT FROM c WHERE c.is_paged OR GREATEST(c.floor, 1) < {from})"
+            ),
+        }
+    }
+
+    /// The partition, as its two ends, that can be looked at alone the next time.
+    fn recent(&self) -> &'static str {
+        match self {
+            Self::Whole | Self::Partition { .. } => "NULL",
+            Self::New => {
+                "(SELECT ARRAY[r.from_id, r.upto_id] FROM rustok_outbox_range r, rustok_outbox_id i
+                  WHERE r.from_id <= i.last_value AND i.last_value < r.upto_id
+                    AND NOT EXISTS (SELECT FROM c WHERE GREATEST(c.floor, 1) < r.from_id))"
+            }
+        }
+    }
+}
+
+static SELECT: LazyLock<Select> = LazyLock::new(|| select(&Log::Whole));
+
+static SELECT_NEW: LazyLock<Select> = LazyLock::new(|| select(&Log::New));
 
 /// The first row is without an event and says which snapshot was read with, whether what it shows is flushed, and by
 /// which start of the server. It is flushed by the end of the statement's own transaction, if the first transaction of
@@ -104,20 +178,21 @@ static SELECT_NEW: LazyLock<Select> = LazyLock::new(|| select(false));
 /// taken for a thousand, and a plan that is thought dear is compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
-fn select(with_paged: bool) -> Select {
+fn select(log: &Log) -> Select {
+    let table = log.table();
     let columns: Vec<String> =
         COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
     let nothing = vec!["NULL"; columns.len()].join(", ");
     let columns = columns.join(", ");
     let window = |columns: &str, [txids, ids]: [&str; 2]| {
         format!(
-            "SELECT {columns} FROM rustok_outbox e
+            "SELECT {columns} FROM {table} e
               WHERE e.part = c.part AND e.id >= c.floor{txids}{ids}
                 AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
                 AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
              UNION ALL
              SELECT e.* FROM unnest(c.xip) AS x (txid) CROSS JOIN LATERAL (
-                 SELECT {columns} FROM rustok_outbox e
+                 SELECT {columns} FROM {table} e
                   WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor{ids} AND e.id > c.last_id
                   ORDER BY e.id LIMIT ?) e
               WHERE c.first < pg_snapshot_xmax(c.lo) AND pg_visible_in_snapshot(x.txid, c.hi)"
@@ -126,7 +201,7 @@ fn select(with_paged: bool) -> Select {
     let whole = format!("e.id, {columns}");
     let fresh = window(&whole, ["", ""]);
     let fresh = format!("SELECT * FROM ({fresh}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?");
-    let (windows, is_paged) = if with_paged {
+    let windows = if matches!(log, Log::Whole) {
         let ids = window("e.id, e.txid", ["", ""]);
         let bounds = [" AND e.txid >= b.lo AND e.txid <= b.hi", " AND e.id <= b.last"];
         let bounded = window(&whole, bounds);
@@ -139,10 +214,11 @@ fn select(with_paged: bool) -> Select {
                              (SELECT MAX(id) FROM w) AS last)
              SELECT e.* FROM b CROSS JOIN LATERAL ({bounded}) e WHERE c.is_paged ORDER BY e.id LIMIT ?"
         );
-        (format!("({fresh}) UNION ALL ({paged})"), "FALSE")
+        format!("({fresh}) UNION ALL ({paged})")
     } else {
-        (fresh, "EXISTS (SELECT FROM c WHERE c.is_paged)")
+        fresh
     };
+    let (falls_short, recent) = (log.falls_short(), log.recent());
     let text = format!(
         "WITH now AS MATERIALIZED (
                   SELECT pg_current_snapshot() AS s, pg_current_wal_insert_lsn() AS written),
@@ -151,7 +227,7 @@ fn select(with_paged: bool) -> Select {
               c AS MATERIALIZED (
                   SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor, c.moved,
                          c.hi IS NOT NULL AS is_paged,
-                         (SELECT e.txid FROM rustok_outbox e
+                         (SELECT e.txid FROM {table} e
                            WHERE e.part = c.part AND e.txid >= pg_snapshot_xmin(c.snapshot) AND e.id >= c.floor
                            ORDER BY e.txid LIMIT 1) AS first
                     FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
@@ -160,10 +236,10 @@ fn select(with_paged: bool) -> Select {
                      WHEN EXISTS (SELECT FROM c WHERE NOT pg_visible_in_snapshot(c.first, c.lo))
                      THEN {FLUSHED_BY_COMMIT} IS NOT NULL
                      ELSE FALSE END,
-                {SERVER}, {is_paged}
+                {SERVER}, {falls_short}, {recent}
            FROM now
           UNION ALL
-        (SELECT e.*, c.part, c.moved, NULL, NULL, NULL, NULL, NULL
+        (SELECT e.*, c.part, c.moved, NULL, NULL, NULL, NULL, NULL, NULL
            FROM (SELECT c.*, ARRAY(SELECT pg_snapshot_xip(c.lo)) AS xip
                    FROM c WHERE c.first IS NOT NULL ORDER BY turn) c CROSS JOIN LATERAL ({windows}) e
           LIMIT ?)"
