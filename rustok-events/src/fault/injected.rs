@@ -11,6 +11,7 @@ use std::{
 };
 
 use sea_orm::{DbErr, RuntimeErr};
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -142,12 +143,25 @@ impl Faults {
         self.clock.sleep(self.pause_length()).await;
     }
 
+    /// All of the process stands still: leases are not renewed meanwhile.
+    async fn fall_asleep(&self) {
+        let _asleep = match &self.process {
+            Some(process) => Some(process.awake.write().await),
+            None => None,
+        };
+        self.stand_still().await;
+    }
+
     /// Passes a point; `true` if the connection is lost there.
     async fn pass(&self, point: &'static str) -> bool {
         stop_at::pass(point).await;
         let crashed = |process: &Switches| process.crash.is_cancelled();
         if self.process.as_ref().is_some_and(crashed) {
             std::future::pending::<()>().await;
+        }
+        if let Some(process) = &self.process {
+            // Boxed, as the pause is: everybody who passes a point would carry their size.
+            drop(Box::pin(process.awake.read()).await);
         }
         match self.due(point) {
             Some(Fault::Crash) => {
@@ -163,7 +177,7 @@ impl Faults {
                 false
             }
             Some(Fault::Pause) => {
-                self.stand_still().await;
+                Box::pin(self.fall_asleep()).await;
                 false
             }
             Some(Fault::Error) => true,
@@ -189,11 +203,13 @@ impl Faults {
     }
 }
 
-/// What ends a process.
+/// What ends a process, or holds it up.
 #[derive(Debug, Clone, Default)]
 struct Switches {
     crash: CancellationToken,
     stop: CancellationToken,
+    /// Held for as long as a pause; whoever passes a point waits for it.
+    awake: Arc<RwLock<()>>,
 }
 
 /// What a crash ends: everything that was given this process's [`faults`](Self::faults). A cheap handle.

@@ -14,7 +14,7 @@ pub enum Fault {
     Stop,
     /// The connection is lost: an error instead of the call (`….before`), or instead of its answer (`….after`).
     Error,
-    /// It stands still for [longer than a lease](super::Faults::pause).
+    /// The process stands still for [longer than a lease](super::Faults::pause): whoever passes a point meanwhile waits.
     Pause,
     /// The broker does something twice: appends a batch, hands a batch out.
     Duplicate,

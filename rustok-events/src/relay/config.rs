@@ -14,7 +14,7 @@ pub struct RelayConfig {
     /// more, and fewer again where events are large.
     pub page_size: u64,
     /// How many lanes read and publish side by side, so that one reads while another publishes. Each part of the
-    /// outbox belongs to one lane.
+    /// outbox belongs to one lane; while little comes they are all the first one's.
     pub lanes: usize,
     /// How long another relay waits before it takes over from one that went silent. Renewed at a third of it.
     pub lease: Duration,

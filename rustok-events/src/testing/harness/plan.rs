@@ -89,7 +89,7 @@ pub(super) fn number(writer: usize, transaction: usize, event: usize) -> u32 {
 impl Plan {
     pub(super) fn new(seed: u64, faults: &Faults) -> Self {
         let mut draw = Draw::new(seed, "parties");
-        let relays = *draw.of(&[1, 2, 2, 3, 4]);
+        let mut relays = *draw.of(&[1, 2, 2, 3, 4]);
         let consumers = match draw.below(4) {
             0 => vec![Groups::Both],
             1 => vec![Groups::Alpha, Groups::Beta],
@@ -106,6 +106,7 @@ impl Plan {
         });
         if bursts {
             (page_size, idle) = (*draw.of(&[1, 2]), 250);
+            relays = relays.max(2);
         }
         let batch_size = *draw.of(&[1, 2, 4, 16]);
         let retry_in_place = *draw.of(&[Duration::ZERO, Duration::from_millis(200)]);

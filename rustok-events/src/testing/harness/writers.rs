@@ -85,9 +85,15 @@ impl<'w> Transaction<'w> {
             self.wait(6).await;
         }
         let bursts = self.world.plan.bursts;
-        let count = self.draw.below(3) + if bursts { 4 } else { 1 };
+        // The relay that sleeps is to have a window at its end, and whoever succeeds it one that is longer than a page.
+        let count = match (bursts, self.number) {
+            (true, 0) => 1,
+            (true, _) => self.draw.below(3) + 4,
+            (false, _) => self.draw.below(3) + 1,
+        };
         let locks = self.draw.chance(60);
-        let first_key = *self.draw.of(&KEYS);
+        // One key has a long window; over several each would have a short one.
+        let first_key = if bursts { KEYS[0] } else { *self.draw.of(&KEYS) };
         let mut version = None;
         if locks {
             version = Some(tables::lock_key(txn, first_key).await?);
