@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -143,25 +143,15 @@ impl Faults {
         self.clock.sleep(self.pause_length()).await;
     }
 
-    /// All of the process stands still: leases are not renewed meanwhile.
-    async fn fall_asleep(&self) {
-        let _asleep = match &self.process {
-            Some(process) => Some(process.awake.write().await),
-            None => None,
-        };
-        self.stand_still().await;
-    }
-
     /// Passes a point; `true` if the connection is lost there.
     async fn pass(&self, point: &'static str) -> bool {
         stop_at::pass(point).await;
+        if let Some(until) = self.process.as_ref().and_then(Switches::asleep) {
+            self.clock.sleep_until(until).await;
+        }
         let crashed = |process: &Switches| process.crash.is_cancelled();
         if self.process.as_ref().is_some_and(crashed) {
             std::future::pending::<()>().await;
-        }
-        if let Some(process) = &self.process {
-            // Boxed, as the pause is: everybody who passes a point would carry their size.
-            drop(Box::pin(process.awake.read()).await);
         }
         match self.due(point) {
             Some(Fault::Crash) => {
@@ -177,7 +167,11 @@ impl Faults {
                 false
             }
             Some(Fault::Pause) => {
-                Box::pin(self.fall_asleep()).await;
+                if let Some(process) = &self.process {
+                    // All of it: leases are not renewed meanwhile.
+                    process.fall_asleep(self.clock.now() + self.pause_length());
+                }
+                self.stand_still().await;
                 false
             }
             Some(Fault::Error) => true,
@@ -208,8 +202,18 @@ impl Faults {
 struct Switches {
     crash: CancellationToken,
     stop: CancellationToken,
-    /// Held for as long as a pause; whoever passes a point waits for it.
-    awake: Arc<RwLock<()>>,
+    /// Until when it stands still: whoever passes a point waits for that.
+    asleep: Arc<Mutex<Option<DateTime<Utc>>>>,
+}
+
+impl Switches {
+    fn fall_asleep(&self, until: DateTime<Utc>) {
+        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    fn asleep(&self) -> Option<DateTime<Utc>> {
+        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a crash ends: everything that was given this process's [`faults`](Self::faults). A cheap handle.

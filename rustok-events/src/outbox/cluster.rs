@@ -127,7 +127,7 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
         // No id is handed out again, and none that is there lies above what was handed out: where rows were brought
         // without the sequence, relays would not see them.
         "SELECT setval('rustok_outbox_id', m.id)
-           FROM (SELECT MAX(id) AS id FROM rustok_outbox) m, rustok_outbox_id i WHERE m.id > i.last_value",
+           FROM (SELECT MAX(id) AS id FROM rustok_outbox) m, rustok_outbox_id i WHERE m.id >= i.last_value",
         // What is filled holds nothing of a later transaction than this one.
         "UPDATE rustok_outbox_range SET filled_xid = pg_current_xact_id() WHERE filled_at IS NOT NULL",
     ];

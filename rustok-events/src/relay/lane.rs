@@ -10,8 +10,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RelayConfig, RelayError, check_cluster, complaints::Complaints, leases::Leases, pace::Pace,
-    parking::Parking, sender::Sender, spread::Spread,
+    RelayConfig, RelayError, check_cluster,
+    complaints::Complaints,
+    leases::Leases,
+    pace::Pace,
+    parking::Parking,
+    sender::Sender,
+    spread::{Shape, Spread},
 };
 use crate::{
     backoff::Backoff,
@@ -31,8 +36,9 @@ pub(super) struct Lane {
     complaints: Complaints,
     number: usize,
     spread: Spread,
-    /// Whether each lane has its own parts; otherwise the first has all.
-    wide: watch::Receiver<bool>,
+    shape: watch::Receiver<Shape>,
+    /// Who had which parts at the last step.
+    last_shape: Shape,
     pace: Pace,
     parking: Parking,
     parked: u64,
@@ -71,7 +77,8 @@ impl Lane {
             complaints: leases.complaints(),
             number,
             spread: spread.clone(),
-            wide: spread.subscribe(),
+            shape: spread.subscribe(),
+            last_shape: Shape::default(),
             pace,
             parking: Parking::default(),
             parked: 0,
@@ -127,7 +134,7 @@ impl Lane {
         tokio::select! {
             () = commits.next(), if !stands_by => {}
             Ok(()) = self.leases.changed() => {}
-            Ok(()) = self.wide.changed() => {}
+            Ok(()) = self.shape.changed() => {}
             () = tokio::time::sleep(tick), if !stands_by => {}
         }
     }
@@ -135,7 +142,7 @@ impl Lane {
     /// The leases of this lane's parts that have not run out by this process's clock.
     fn mine(&self) -> Vec<Lease> {
         let now = self.config.clock.now();
-        let wide = *self.wide.borrow();
+        let Shape { wide, .. } = *self.shape.borrow();
         let lane = |part: i64| if wide { self.spread.lane_of(part) } else { 0 };
         let leases = self.leases.borrow();
         let mine =
@@ -147,11 +154,14 @@ impl Lane {
     pub(super) async fn step(&mut self) -> Result<Step, RelayError> {
         let spread = self.spread.clone();
         let parts_stay = spread.step().await;
-        self.wide.mark_unchanged();
+        let shape = *self.shape.borrow_and_update();
+        if std::mem::replace(&mut self.last_shape, shape) != shape {
+            // Another lane may have had these parts meanwhile, and parked events of theirs.
+            self.parking = Parking::default();
+        }
         let leases = self.mine();
         if leases.is_empty() {
-            // They may be another lane's by now, which parks events of theirs.
-            self.parking = Parking::default();
+            self.pace.forget();
             spread.stands_by(self.number);
             return Ok(Step::StandBy);
         }
@@ -159,8 +169,7 @@ impl Lane {
         drop(parts_stay);
         match &step {
             Ok(_) => spread.looked(self.number, self.pace.more()).await,
-            // What holds this lane up need not hold up all parts.
-            Err(_) => spread.widen().await,
+            Err(_) => spread.failed(self.number).await,
         }
         step
     }
@@ -170,11 +179,14 @@ impl Lane {
         self.parking.refresh(&self.db, leases).await?;
         let unparked = self.take_up_parked(leases).await?;
         self.config.faults.database("relay.read.before").await?;
-        let look = store.pages(&self.db, leases, self.pace.ask()).await?;
+        let mut look = store.pages(&self.db, leases, self.pace.ask()).await?;
         self.config.faults.database("relay.read.after").await?;
         if look.server != self.server {
             check_cluster(&self.db).await?;
-            self.server = look.server;
+            if std::mem::replace(&mut self.server, look.server).is_some() {
+                // Where it looked is what the server of before had said.
+                look = store.pages(&self.db, leases, self.pace.ask()).await?;
+            }
         }
         self.pace.read(leases, &look);
         let Look { pages, .. } = look;

@@ -29,9 +29,14 @@ impl Pace {
         Self { most, limit: FIRST.min(most), turn: 0, more: false, cut: false, recent: None }
     }
 
-    /// What to look for next.
-    pub(super) fn ask(&self) -> Ask {
-        Ask { limit: self.limit, turn: self.turn, cut: self.cut, recent: self.recent.clone() }
+    /// What to look for next. Where to look first is said once: after an error it is found out anew.
+    pub(super) fn ask(&mut self) -> Ask {
+        Ask { limit: self.limit, turn: self.turn, cut: self.cut, recent: self.recent.take() }
+    }
+
+    /// Forgets where to look first.
+    pub(super) fn forget(&mut self) {
+        self.recent = None;
     }
 
     /// Whether what was read last was cut off by a limit: there is more to read at once.

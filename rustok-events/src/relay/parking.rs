@@ -1,7 +1,7 @@
 //! What a lane knows of parked keys, and how it takes them up again.
 //!
 //! A lane is the only sender of its parts, so it learns of new parked keys from itself. It reads what is parked when
-//! it is given a part, and looks again from time to time while anything is, for what an operator has decided.
+//! it is given a part, forgets all of it when parts were given to other lanes, and looks again from time to time while anything is, for what an operator has decided.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,7 +23,7 @@ pub(super) struct Parking {
     keys: HashSet<ParkedKey>,
     /// The keys among them whose events may be published.
     ready: Vec<ParkedKey>,
-    /// The parts that were looked at and have been this lane's since, each with the epoch it was held under.
+    /// The parts that were looked at, each with the epoch it was held under.
     known: HashMap<i64, i64>,
     looked_at: Option<Instant>,
     /// Whether events without a key are parked.
@@ -68,10 +68,6 @@ impl Parking {
         db: &DatabaseConnection,
         leases: &[Lease],
     ) -> Result<(), DbErr> {
-        // A part that was another lane's meanwhile is new again.
-        self.known.retain(|&part, &mut epoch| {
-            leases.iter().any(|lease| (lease.part, lease.epoch) == (part, epoch))
-        });
         let is_new = |lease: &&Lease| self.known.get(&lease.part) != Some(&lease.epoch);
         let anything = !self.keys.is_empty() || self.keyless;
         let due = anything && self.looked_at.is_none_or(|at| at.elapsed() >= LOOK);

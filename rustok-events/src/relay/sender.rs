@@ -14,8 +14,8 @@ use crate::{
     transport::{EventTransport, TransportError, counts::Counts},
 };
 
-/// How many partitions are sent to side by side.
-const SIDE_BY_SIDE: usize = 4;
+/// How many partitions are sent to side by side: as many as there are connections that publish, unless it is set.
+const SIDE_BY_SIDE: usize = 2;
 
 pub(super) struct Sender {
     transport: Arc<dyn EventTransport>,
@@ -37,7 +37,7 @@ impl Sender {
         self.provision(events).await?;
         let batches = batches::group(events, self.partitions.known());
         let mut refused = Vec::new();
-        let mut failed = None;
+        let (mut failed, mut gone) = (None, Vec::new());
         let mut next = batches.iter();
         let mut sending: FuturesUnordered<_> =
             next.by_ref().take(SIDE_BY_SIDE).map(|batch| self.send_batch(batch)).collect();
@@ -45,7 +45,12 @@ impl Sender {
         while let Some((batch, sent)) = sending.next().await {
             match sent {
                 Ok(of_batch) => refused.extend(of_batch),
-                Err(error) => failed = failed.or(Some((batch, error))),
+                Err(error) => {
+                    if let TransportError::NotFound(_) = error {
+                        gone.push(&batch.topic);
+                    }
+                    failed = failed.or(Some(error));
+                }
             }
             if failed.is_none()
                 && let Some(batch) = next.next()
@@ -54,12 +59,14 @@ impl Sender {
             }
         }
         drop(sending);
-        let Some((batch, error)) = failed else { return Ok(refused) };
-        if let TransportError::NotFound(_) = error {
-            // The topic was there and is gone: made again the next time.
-            self.partitions.doubt(&batch.topic);
+        for topic in gone {
+            // It was there and is gone: made again the next time.
+            self.partitions.doubt(topic);
         }
-        Err(error.into())
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(refused),
+        }
     }
 
     /// Publishes a batch; returns what of it is refused.

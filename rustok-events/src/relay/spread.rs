@@ -16,22 +16,31 @@ const QUIET: u32 = 8;
 pub(super) struct Spread(Arc<Inner>);
 
 struct Inner {
-    /// Whether each lane has its own parts. Changed only while no lane is in a step.
-    wide: watch::Sender<bool>,
+    /// Changed only while no lane is in a step.
+    shape: watch::Sender<Shape>,
     steps: RwLock<()>,
     /// How many looks of each lane, one after the other, were not cut off.
     quiet: Vec<AtomicU32>,
 }
 
+/// Who has which parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Shape {
+    /// Whether each lane has its own; otherwise the first has all.
+    pub(super) wide: bool,
+    /// How often that has changed: what a lane knew of its parts is good for one shape.
+    changes: u64,
+}
+
 impl Spread {
     pub(super) fn over(lanes: usize) -> Self {
         let quiet = (0..lanes.max(1)).map(|_| AtomicU32::new(0)).collect();
-        Self(Arc::new(Inner { wide: watch::Sender::new(false), steps: RwLock::new(()), quiet }))
+        Self(Arc::new(Inner { shape: watch::Sender::default(), steps: RwLock::new(()), quiet }))
     }
 
-    /// Whether each lane has its own parts, now and from now on.
-    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
-        self.0.wide.subscribe()
+    /// Who has which parts, now and from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Shape> {
+        self.0.shape.subscribe()
     }
 
     /// The lane that a part belongs to while the parts are spread.
@@ -55,11 +64,11 @@ impl Spread {
         let is_quiet = |looks: &AtomicU32| looks.load(Ordering::Relaxed) >= QUIET;
         // Not waited for: a lane in the middle of a step may be held up by the broker.
         if lane == 0
-            && *self.0.wide.borrow()
+            && self.0.shape.borrow().wide
             && self.0.quiet.iter().all(is_quiet)
             && let Ok(_no_steps) = self.0.steps.try_write()
         {
-            self.0.wide.send_replace(false);
+            self.change(false);
         }
     }
 
@@ -68,16 +77,25 @@ impl Spread {
         self.0.quiet[lane].store(QUIET, Ordering::Relaxed);
     }
 
+    /// Takes note of a lane's step that failed: what holds this lane up need not hold up all parts.
+    pub(super) async fn failed(&self, lane: usize) {
+        self.looked(lane, true).await;
+    }
+
+    fn change(&self, wide: bool) {
+        self.0.shape.send_modify(|shape| *shape = Shape { wide, changes: shape.changes + 1 });
+    }
+
     /// Gives each lane its own parts.
-    pub(super) async fn widen(&self) {
-        if self.0.quiet.len() == 1 || *self.0.wide.borrow() {
+    async fn widen(&self) {
+        if self.0.quiet.len() == 1 || self.0.shape.borrow().wide {
             return;
         }
         let _no_steps = self.0.steps.write().await;
         for looks in &self.0.quiet {
             looks.store(0, Ordering::Relaxed);
         }
-        self.0.wide.send_replace(true);
+        self.change(true);
     }
 }
 
@@ -86,7 +104,7 @@ mod tests {
     use super::*;
 
     fn is_wide(spread: &Spread) -> bool {
-        *spread.subscribe().borrow()
+        spread.subscribe().borrow().wide
     }
 
     async fn quiet_looks(spread: &Spread, lane: usize, looks: u32) {
@@ -107,6 +125,29 @@ mod tests {
         assert!(is_wide(&spread), "the first takes them between two of its own steps");
         quiet_looks(&spread, 0, 1).await;
         assert!(!is_wide(&spread));
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_fails_keeps_its_parts_to_itself() {
+        let spread = Spread::over(2);
+        spread.failed(0).await;
+        assert!(is_wide(&spread));
+        quiet_looks(&spread, 1, QUIET).await;
+        spread.failed(1).await;
+        quiet_looks(&spread, 0, QUIET * 2).await;
+        assert!(is_wide(&spread));
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_slept_through_two_changes_sees_that_there_were_any() {
+        let spread = Spread::over(2);
+        spread.widen().await;
+        let before = *spread.subscribe().borrow();
+        spread.stands_by(1);
+        quiet_looks(&spread, 0, QUIET).await;
+        spread.widen().await;
+        assert!(is_wide(&spread));
+        assert_ne!(*spread.subscribe().borrow(), before);
     }
 
     #[tokio::test]

@@ -200,7 +200,8 @@ pub struct ConnectionConfig {
     /// How long any request but a publish may take.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
-    /// How long a publish may take, a reconnection on the way included. One that runs out may still be applied.
+    /// How long a publish may take, a reconnection on the way included, and how long it waits for a free connection
+    /// before. One that runs out may still be applied.
     #[serde(with = "duration")]
     pub send_timeout: Duration,
     /// How often an idle connection is checked; a consumer's every third time.

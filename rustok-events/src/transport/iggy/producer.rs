@@ -57,11 +57,12 @@ impl Publishers {
         partition: u32,
         messages: Vec<OutgoingMessage>,
     ) -> Result<(), TransportError> {
-        let deadline = Instant::now() + self.send_timeout;
         // All are checked before the first is sent: a refusal then leaves nothing stored.
         let messages = messages.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
-        let lane = self.free_lane(partition, deadline).await?;
+        let lane = self.free_lane(partition, Instant::now() + self.send_timeout).await?;
         let _busy = lane.1;
+        // From here on: those that went before may each have taken as long.
+        let deadline = Instant::now() + self.send_timeout;
         for batch in batches(messages) {
             let left = deadline.saturating_duration_since(Instant::now());
             let connection = lane.0.link.get(left).await?;

@@ -5,15 +5,12 @@ use std::sync::{Arc, LazyLock};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
 
 use super::{SERVER, array, ranges, sql};
-use crate::{
-    outbox::{
-        Ask, Lease, Look, Page,
-        store::{
-            Cursor,
-            row::{self, COLUMNS},
-        },
+use crate::outbox::{
+    Ask, Lease, Look, Page,
+    store::{
+        Cursor,
+        row::{self, COLUMNS},
     },
-    sql::is_missing_table,
 };
 
 /// Up to `limit` events of the leased parts' windows, and up to half as many of one part, part by part from `turn` on,
@@ -43,17 +40,17 @@ pub(super) async fn pages(
         let rows = db.query_all_raw(sql(&select.text, values)).await?;
         let falls_short = |row: &QueryResult| row.try_get_by_index(column::FALLS_SHORT);
         let enough = rows.first().map(falls_short).transpose()? == Some(false);
-        Ok((rows, enough))
+        Ok::<_, DbErr>((rows, enough))
     };
     // From the cheapest statement on, until one has looked everywhere.
     let (mut rows, mut enough) = (Vec::new(), false);
     let mut recent = recent;
     if let Some(Recent(select)) = recent.as_deref().filter(|_| !cut) {
-        (rows, enough) = match ask(select).await {
-            // Dropped since, by whoever keeps the log.
-            Err(error) if is_missing_table(&error) => (rows, false),
-            asked => asked?,
-        };
+        match ask(select).await {
+            Ok(asked) => (rows, enough) = asked,
+            // It may have been dropped since, by whoever keeps the log; what else is wrong is seen by the next.
+            Err(error) => tracing::debug!(%error, "the newest partition of the log cannot be read"),
+        }
     }
     if !enough && !cut {
         (rows, enough) = ask(&SELECT_NEW).await?;
