@@ -37,7 +37,7 @@ pub struct Verdict {
     pub repeated: u64,
     /// Processes that ended by themselves, and how.
     pub died: Vec<String>,
-    /// Whether everything was published and handled in time.
+    /// Whether everything was published and handled before it came to a standstill.
     pub drained: bool,
 }
 

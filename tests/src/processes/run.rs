@@ -20,8 +20,8 @@ use crate::rows;
 
 const WRITERS: u64 = 4;
 const RELAYS: u64 = 3;
-/// How long everything may take to drain once nobody writes or kills.
-const PATIENCE: Duration = Duration::from_mins(4);
+/// Once nobody writes or kills, what stands still for so long is lost.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process of the run. Killed when it is dropped.
 struct Process {
@@ -153,18 +153,24 @@ async fn kill_at_random(
     (kills, died)
 }
 
-/// Waits until everything that was committed is published and handled; whether it came to that.
+/// Waits until everything that was committed is published and handled; `false` if that came to a standstill.
 async fn drain(db: &DatabaseConnection) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
+    let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
+    while moved.elapsed() < PATIENCE {
         let waiting = outbox_status(db).await.map_or(u64::MAX, |status| status.backlog);
+        let mut handled = 0;
         if waiting == 0 {
             let sql = "SELECT (SELECT COALESCE(SUM(number), 0)::bigint FROM counters),
                               (SELECT COUNT(*) FROM (SELECT DISTINCT event_key, number FROM effects) handled)";
             let counts: Vec<(i64, i64)> = rows(db, sql).await;
-            if counts.first().is_some_and(|(written, handled)| written == handled) {
+            let (written, of_them) = counts.first().copied().unwrap_or_default();
+            if written == of_them {
                 return true;
             }
+            handled = of_them;
+        }
+        if std::mem::replace(&mut last, (waiting, handled)) != last {
+            moved = Instant::now();
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
