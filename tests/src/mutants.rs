@@ -122,6 +122,26 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         promise: Promise::NothingLost,
+        what: "the ids of several pages are taken to lie in one transaction",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/store/postgres/window.rs",
+            find: "({new} ORDER BY txid DESC LIMIT 1) AS latest",
+            replace: "({new} ORDER BY txid LIMIT 1) AS latest",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
+        what: "where the pages of a window lie is taken for good in another window",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "outbox/store/postgres/window.rs",
+            find: "THEN h.span END",
+            replace: "OR h.span <> '' THEN h.span END",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
         what: "neither the epoch nor the place it started from is compared when a cursor moves",
         store: Backend::Postgres,
         edits: &[Edit {
@@ -146,8 +166,8 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Postgres,
         edits: &[Edit {
             file: "outbox/store/postgres/window.rs",
-            find: "({fresh}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?",
-            replace: "({fresh}) w WHERE NOT c.is_paged
+            find: "({new}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?",
+            replace: "({new}) w WHERE NOT c.is_paged
                  ORDER BY (SELECT o.txid FROM rustok_outbox o WHERE o.id = w.id), w.id LIMIT ?",
         }],
     },

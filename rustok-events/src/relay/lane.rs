@@ -188,8 +188,8 @@ impl Lane {
                 look = store.pages(&self.db, leases, self.pace.ask()).await?;
             }
         }
-        self.pace.read(leases, &look);
-        let Look { pages, .. } = look;
+        let Look { pages, hints, .. } = look;
+        self.pace.read(leases, &pages, hints);
         if pages.is_empty() {
             return Ok(if unparked { Step::Published } else { Step::Idle });
         }

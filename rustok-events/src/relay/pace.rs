@@ -1,10 +1,8 @@
 //! How much a lane reads at a time: more while there is more, less where events are large.
 
-use std::sync::Arc;
-
 use crate::outbox::{
-    Ask, Lease, Look, Page, StoredEvent,
-    store::{Cursor, Recent},
+    Ask, Lease, Page, StoredEvent,
+    store::{Cursor, Hints},
 };
 
 /// What a lane begins with.
@@ -20,23 +18,31 @@ pub(super) struct Pace {
     turn: usize,
     more: bool,
     cut: bool,
-    recent: Option<Arc<Recent>>,
+    hints: Hints,
 }
 
 impl Pace {
     /// Never reads more than `most` events at a time.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, limit: FIRST.min(most), turn: 0, more: false, cut: false, recent: None }
+        Self {
+            most,
+            limit: FIRST.min(most),
+            turn: 0,
+            more: false,
+            cut: false,
+            hints: Hints::default(),
+        }
     }
 
-    /// What to look for next. Where to look first is said once: after an error it is found out anew.
+    /// What to look for next. What the last look found out is said once: after an error it is found out anew.
     pub(super) fn ask(&mut self) -> Ask {
-        Ask { limit: self.limit, turn: self.turn, cut: self.cut, recent: self.recent.take() }
+        let hints = std::mem::take(&mut self.hints);
+        Ask { limit: self.limit, turn: self.turn, cut: self.cut, hints }
     }
 
-    /// Forgets where to look first.
+    /// Forgets what the last look found out.
     pub(super) fn forget(&mut self) {
-        self.recent = None;
+        self.hints = Hints::default();
     }
 
     /// Whether what was read last was cut off by a limit: there is more to read at once.
@@ -45,9 +51,8 @@ impl Pace {
     }
 
     /// Takes note of what was read.
-    pub(super) fn read(&mut self, leases: &[Lease], look: &Look) {
-        let pages = &look.pages;
-        self.recent.clone_from(&look.recent);
+    pub(super) fn read(&mut self, leases: &[Lease], pages: &[Page], hints: Hints) {
+        self.hints = hints;
         let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
@@ -87,9 +92,9 @@ mod tests {
     #[test]
     fn a_lane_looks_again_at_once_only_behind_a_page_that_was_cut() {
         let mut pace = Pace::new(100);
-        pace.read(&[], &vec![page(true), page(false)].into());
+        pace.read(&[], &[page(true), page(false)], Hints::default());
         assert!(pace.more());
-        pace.read(&[], &vec![page(true), page(true)].into());
+        pace.read(&[], &[page(true), page(true)], Hints::default());
         assert!(!pace.more());
     }
 }

@@ -1,9 +1,10 @@
 //! What a look at the log reads, and that what it finds is flushed.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use rustok_events::{Relay, RelayConfig, TransactionalEventBus};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Counted, Log};
@@ -20,6 +21,20 @@ impl Log {
         let published = relay.drain().await.unwrap().published;
         db.close().await.unwrap();
         published
+    }
+
+    /// Runs a relay over connections that are closed then, until so many events are published in all.
+    async fn run_apart_until(&self, published: usize, config: RelayConfig) {
+        let db = self.database.connect().await;
+        let relay = Relay::new(db.clone(), self.transport.clone(), config);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(relay.run(stop.clone()));
+        while self.published().len() < published {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        db.close().await.unwrap();
     }
 
     /// How many rows of the log were read so far, out of an index or not, by connections that are closed.
@@ -77,6 +92,37 @@ async fn a_look_does_not_read_what_is_retained() {
         );
         open.rollback().await.unwrap();
     }
+}
+
+/// Each page of a long window is found without a look through all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_a_long_window_are_not_each_looked_for_in_all_of_it() {
+    const EVENTS: u32 = 2000;
+    const PAGE: u64 = 32;
+    let Some(log) = Log::create("a long window").await else { return };
+    // Of a transaction that is open while the window begins, so that its ids are among theirs.
+    let open = log.db().begin().await.unwrap();
+    let bus = TransactionalEventBus::new();
+    let publish = async |txn: &DatabaseTransaction, numbers: Range<u32>| {
+        let events = numbers.map(|number| Counted { key: "key-0".to_owned(), number });
+        bus.publish_all_in_tx(txn, Uuid::from_u128(1), None, events).await.unwrap();
+    };
+    publish(&open, 21..41).await;
+    log.publish(20..21).await;
+    assert_eq!(log.drain().await, 1);
+    for first in (100..100 + EVENTS).step_by(20) {
+        let txn = log.db().begin().await.unwrap();
+        publish(&txn, first..first + 20).await;
+        txn.commit().await.unwrap();
+    }
+    open.commit().await.unwrap();
+    let before = log.rows_read().await;
+    let all = usize::try_from(EVENTS).unwrap() + 21;
+    log.run_apart_until(all, RelayConfig::default().page_size(PAGE)).await;
+    let read = log.rows_read().await - before;
+    // Half a page is of one part, and each would read the whole window.
+    let each = i64::from(EVENTS) * i64::from(EVENTS) / (i64::try_from(PAGE).unwrap() / 2);
+    assert!(read < each / 3, "{read} rows; if each page read all of the window: {each}");
 }
 
 /// With `synchronous_commit = off` a transaction is seen before it is flushed: a server that crashes forgets it.

@@ -15,7 +15,7 @@ use sea_orm_migration::async_trait::async_trait;
 
 pub(crate) use self::{
     lease::{Lease, Renewed},
-    postgres::Recent,
+    postgres::Hints,
 };
 use super::{OutboxRecord, PublishError};
 use crate::{
@@ -104,7 +104,7 @@ pub(crate) trait OutboxStore: Send + Sync + 'static {
 }
 
 /// What a look at the leased parts is to find.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Ask {
     /// The most events.
     pub(crate) limit: u64,
@@ -112,16 +112,16 @@ pub(crate) struct Ask {
     pub(crate) turn: usize,
     /// Whether a page of theirs was cut off the last time: a store may ask another way then.
     pub(crate) cut: bool,
-    /// What the last look said of where the next may look first.
-    pub(crate) recent: Option<Arc<Recent>>,
+    /// What the last look found out for this one.
+    pub(crate) hints: Hints,
 }
 
 /// What a look at the leased parts found.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) pages: Vec<Page>,
-    /// Where the next may look first, if that is known.
-    pub(crate) recent: Option<Arc<Recent>>,
+    /// What it found out for the next one.
+    pub(crate) hints: Hints,
     /// Which start of the server answered, where the cursors are good for one cluster only: after another start it may
     /// be another cluster.
     pub(crate) server: Option<i64>,

@@ -17,7 +17,7 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-pub(crate) use self::window::Recent;
+pub(crate) use self::window::Hints;
 use super::{Ask, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page};
 use crate::{
     clock::Clock,

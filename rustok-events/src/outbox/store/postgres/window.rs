@@ -1,6 +1,9 @@
 //! How windows are read.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
 
@@ -18,7 +21,7 @@ use crate::outbox::{
 pub(super) async fn pages(
     db: &DatabaseConnection,
     leases: &[Lease],
-    Ask { limit, turn, cut, recent }: Ask,
+    Ask { limit, turn, cut, hints: Hints { mut recent, mut spans } }: Ask,
 ) -> Result<Look, DbErr> {
     if leases.is_empty() {
         return Ok(Look::default());
@@ -35,6 +38,11 @@ pub(super) async fn pages(
             array(in_turn().map(|lease| lease.part)),
             array(in_turn().map(|lease| lease.epoch)),
         ];
+        if select.takes_spans {
+            // An array has no place for NULL.
+            let span = |lease: &Lease| spans.get(&lease.part).cloned().unwrap_or_default();
+            values.push(array(in_turn().map(span)));
+        }
         values.resize(values.len() + select.limits_of_a_part, one_more(of_part));
         values.push(one_more(limit));
         let rows = db.query_all_raw(sql(&select.text, values)).await?;
@@ -44,8 +52,7 @@ pub(super) async fn pages(
     };
     // From the cheapest statement on, until one has looked everywhere.
     let (mut rows, mut enough) = (Vec::new(), false);
-    let mut recent = recent;
-    if let Some(Recent(select)) = recent.as_deref().filter(|_| !cut) {
+    if let Some(select) = recent.as_deref().filter(|_| !cut) {
         match ask(select).await {
             Ok(asked) => (rows, enough) = asked,
             // It may have been dropped since, by whoever keeps the log; what else is wrong is seen by the next.
@@ -54,7 +61,7 @@ pub(super) async fn pages(
     }
     if !enough && !cut {
         (rows, enough) = ask(&SELECT_NEW).await?;
-        recent = rows.first().map(Recent::read).transpose()?.flatten();
+        recent = rows.first().map(recent_of).transpose()?.flatten();
     }
     if !enough {
         (rows, _) = ask(&SELECT).await?;
@@ -68,49 +75,58 @@ pub(super) async fn pages(
         if !first.try_get_by_index::<bool>(column::DURABLE)? {
             make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
         }
-        into_pages(events, leases, limit, of_part, snapshot, server)?
+        into_pages(events, leases, limit, of_part, snapshot, server, &mut spans)?
     };
-    Ok(Look { pages, server: Some(server), recent })
+    Ok(Look { pages, server: Some(server), hints: Hints { recent, spans } })
 }
 
-/// A partition of the log in which everything lies that is not published, or did when it was read; as the statement
-/// that looks there alone.
-#[derive(Debug)]
-pub(crate) struct Recent(Select);
+/// What a look found out for the next one to begin with. A relay may forget it at any time: it costs that time alone.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    /// The statement that looks into one partition of the log alone: everything that is not published lay there when
+    /// it was made, and it says itself when it falls short.
+    recent: Option<Arc<Select>>,
+    /// By part, where the next pages of a window lie. The server compares the window and the cursor with it.
+    spans: HashMap<i64, String>,
+}
 
-impl Recent {
-    fn read(first: &QueryResult) -> Result<Option<Arc<Self>>, DbErr> {
-        let range: Option<Vec<i64>> = first.try_get_by_index(column::RECENT)?;
-        let Some(&[from, upto]) = range.as_deref() else { return Ok(None) };
-        Ok(Some(Arc::new(Self(select(&Log::Partition { from, upto })))))
-    }
+fn recent_of(first: &QueryResult) -> Result<Option<Arc<Select>>, DbErr> {
+    let range: Option<Vec<i64>> = first.try_get_by_index(column::RECENT)?;
+    let Some(&[from, upto]) = range.as_deref() else { return Ok(None) };
+    Ok(Some(Arc::new(select(&Log::Partition { from, upto }))))
 }
 
 /// Where the columns behind the event's own are.
 mod column {
     use crate::outbox::store::row::AFTER;
 
-    pub(super) const PART: usize = AFTER;
-    pub(super) const MOVED: usize = AFTER + 1;
-    pub(super) const NOW: usize = AFTER + 2;
-    pub(super) const WRITTEN: usize = AFTER + 3;
-    pub(super) const DURABLE: usize = AFTER + 4;
-    pub(super) const SERVER: usize = AFTER + 5;
-    pub(super) const FALLS_SHORT: usize = AFTER + 6;
-    pub(super) const RECENT: usize = AFTER + 7;
+    pub(super) const SPAN: usize = AFTER;
+    pub(super) const PART: usize = AFTER + 1;
+    pub(super) const MOVED: usize = AFTER + 2;
+    pub(super) const NOW: usize = AFTER + 3;
+    pub(super) const WRITTEN: usize = AFTER + 4;
+    pub(super) const DURABLE: usize = AFTER + 5;
+    pub(super) const SERVER: usize = AFTER + 6;
+    pub(super) const FALLS_SHORT: usize = AFTER + 7;
+    pub(super) const RECENT: usize = AFTER + 8;
 }
+
+/// Of so many pages of a part it is found out at a time where they lie.
+const AHEAD: u32 = 5;
 
 /// A statement that reads windows.
 #[derive(Debug)]
 struct Select {
     text: String,
-    /// How many limits of a part it has, between its two arrays and the limit of all.
+    /// Whether its arrays of parts and epochs are followed by one of spans.
+    takes_spans: bool,
+    /// How many limits of a part it has, between its arrays and the limit of all.
     limits_of_a_part: usize,
 }
 
 /// Where a statement reads.
 enum Log {
-    /// All windows, also those that are read page by page.
+    /// All windows, page by page.
     Whole,
     /// New windows alone. A plan costs for what it does not come to as well: this takes two thirds of the server's time.
     New,
@@ -167,12 +183,17 @@ static SELECT_NEW: LazyLock<Select> = LazyLock::new(|| select(&Log::New));
 /// Most parts have nothing new most of the time: `first` is the first transaction that may be new to a part, one look
 /// at the index, and a part without one is passed over.
 ///
-/// A new window is read in one go: mostly all of it is wanted. Of one that is read page by page the ids are sorted
-/// alone, out of the index, and then the rows are read that lie between the page's first and last; else each page would
-/// read and sort all that is left of a long backlog. `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of
-/// a table it has no statistics of: the retained rows of a part must not be read. (`txid = ANY (xip)` in their place
-/// becomes a filter over all of them.) What `xip` holds is an array, which is taken for short: a function's rows are
-/// taken for a thousand, and a plan that is thought dear is compiled each time it runs.
+/// While no page is cut off, new windows are read in one go: mostly all of them is wanted. Behind a page that was, the ids
+/// of a window are sorted alone, out of the index, and then the rows are read that lie between the page's first and last;
+/// else each page would read and sort all that is left of a long backlog. Nor does each go through all of the index: ids of several pages are
+/// looked for at once, and a **span** says up to which id they go, and between which transactions they lie. It comes with
+/// the first row of a page and is handed in with the next look. It holds for one window, from where the cursor stood.
+/// Where less than a page is in it, the whole window is looked through again: a page is the same with it and without.
+///
+/// `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of a table it has no statistics of: the retained rows
+/// of a part must not be read. (`txid = ANY (xip)` in their place becomes a filter over all of them.) What `xip` holds is
+/// an array, which is taken for short: a function's rows are taken for a thousand, and a plan that is thought dear is
+/// compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
 fn select(log: &Log) -> Select {
@@ -180,55 +201,31 @@ fn select(log: &Log) -> Select {
     let columns: Vec<String> =
         COLUMNS.split(", ").map(|column| format!("e.{}", column.trim())).collect();
     let nothing = vec!["NULL"; columns.len()].join(", ");
-    let columns = columns.join(", ");
-    let window = |columns: &str, [txids, ids]: [&str; 2]| {
-        format!(
-            "SELECT {columns} FROM {table} e
-              WHERE e.part = c.part AND e.id >= c.floor{txids}{ids}
-                AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
-                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
-             UNION ALL
-             SELECT e.* FROM unnest(c.xip) AS x (txid) CROSS JOIN LATERAL (
-                 SELECT {columns} FROM {table} e
-                  WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor{ids} AND e.id > c.last_id
-                  ORDER BY e.id LIMIT ?) e
-              WHERE c.first < pg_snapshot_xmax(c.lo) AND pg_visible_in_snapshot(x.txid, c.hi)"
-        )
-    };
-    let whole = format!("e.id, {columns}");
-    let fresh = window(&whole, ["", ""]);
-    let fresh = format!("SELECT * FROM ({fresh}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?");
-    let windows = if matches!(log, Log::Whole) {
-        let ids = window("e.id, e.txid", ["", ""]);
-        let bounds = [" AND e.txid >= b.lo AND e.txid <= b.hi", " AND e.id <= b.last"];
-        let bounded = window(&whole, bounds);
-        let paged = format!(
-            "WITH w AS MATERIALIZED (SELECT * FROM ({ids}) w ORDER BY w.id LIMIT ?),
-                  new AS (SELECT w.txid FROM w WHERE w.txid >= pg_snapshot_xmax(c.lo)),
-                  b AS MATERIALIZED (
-                      SELECT (SELECT txid FROM new ORDER BY txid LIMIT 1) AS lo,
-                             (SELECT txid FROM new ORDER BY txid DESC LIMIT 1) AS hi,
-                             (SELECT MAX(id) FROM w) AS last)
-             SELECT e.* FROM b CROSS JOIN LATERAL ({bounded}) e WHERE c.is_paged ORDER BY e.id LIMIT ?"
-        );
-        format!("({fresh}) UNION ALL ({paged})")
+    let whole = format!("e.id, {}", columns.join(", "));
+    let takes_spans = matches!(log, Log::Whole);
+    let (held, span, spans, windows) = if takes_spans {
+        let held = "unnest(?::bigint[], ?::bigint[], ?::text[]) WITH ORDINALITY AS h (part, epoch, span, turn)";
+        (held, SPAN_THAT_HOLDS, SPAN_READ, paged(&table, &whole))
     } else {
-        fresh
+        let held = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)";
+        let new = window(&table, &whole, ["", ""]);
+        let new =
+            format!("SELECT w.*, NULL FROM ({new}) w WHERE NOT c.is_paged ORDER BY w.id LIMIT ?");
+        (held, "NULL", "", new)
     };
     let (falls_short, recent) = (log.falls_short(), log.recent());
     let text = format!(
         "WITH now AS MATERIALIZED (
                   SELECT pg_current_snapshot() AS s, pg_current_wal_insert_lsn() AS written),
-              held AS (
-                  SELECT * FROM unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS h (part, epoch, turn)),
+              held AS (SELECT * FROM {held}),
               c AS MATERIALIZED (
                   SELECT h.turn, c.part, c.snapshot AS lo, COALESCE(c.hi, now.s) AS hi, c.last_id, c.floor, c.moved,
-                         c.hi IS NOT NULL AS is_paged,
+                         c.hi IS NOT NULL AS is_paged, {span} AS span,
                          (SELECT e.txid FROM {table} e
                            WHERE e.part = c.part AND e.txid >= pg_snapshot_xmin(c.snapshot) AND e.id >= c.floor
                            ORDER BY e.txid LIMIT 1) AS first
                     FROM held h JOIN rustok_outbox_cursor c ON c.part = h.part AND c.epoch = h.epoch, now)
-         SELECT NULL, {nothing}, NULL, NULL, now.s::text, now.written::text,
+         SELECT NULL, {nothing}, NULL::text, NULL, NULL, now.s::text, now.written::text,
                 CASE WHEN pg_current_wal_flush_lsn() >= now.written THEN TRUE
                      WHEN EXISTS (SELECT FROM c WHERE NOT pg_visible_in_snapshot(c.first, c.lo))
                      THEN {FLUSHED_BY_COMMIT} IS NOT NULL
@@ -238,12 +235,72 @@ fn select(log: &Log) -> Select {
           UNION ALL
         (SELECT e.*, c.part, c.moved, NULL, NULL, NULL, NULL, NULL, NULL
            FROM (SELECT c.*, ARRAY(SELECT pg_snapshot_xip(c.lo)) AS xip
-                   FROM c WHERE c.first IS NOT NULL ORDER BY turn) c CROSS JOIN LATERAL ({windows}) e
+                   FROM c WHERE c.first IS NOT NULL ORDER BY turn) c {spans} CROSS JOIN LATERAL ({windows}) e
           LIMIT ?)"
     );
     let limits_of_a_part = windows.matches('?').count();
-    Select { text, limits_of_a_part }
+    Select { text, takes_spans, limits_of_a_part }
 }
+
+/// A part's window, or what of it has transactions and ids within bounds.
+fn window(table: &str, columns: &str, [txids, ids]: [&str; 2]) -> String {
+    format!(
+        "SELECT {columns} FROM {table} e
+              WHERE e.part = c.part AND e.id >= c.floor{txids}{ids}
+                AND e.txid >= pg_snapshot_xmax(c.lo) AND e.txid < pg_snapshot_xmax(c.hi)
+                AND pg_visible_in_snapshot(e.txid, c.hi) AND e.id > c.last_id
+             UNION ALL
+             SELECT e.* FROM unnest(c.xip) AS x (txid) CROSS JOIN LATERAL (
+                 SELECT {columns} FROM {table} e
+                  WHERE e.part = c.part AND e.txid = x.txid AND e.id >= c.floor{ids} AND e.id > c.last_id
+                  ORDER BY e.id LIMIT ?) e
+              WHERE c.first < pg_snapshot_xmax(c.lo) AND pg_visible_in_snapshot(x.txid, c.hi)"
+    )
+}
+
+/// The next page of a window: `near` are its ids by the span, `far` those of several pages
+/// where there is none or too little in it, `w` those of the page.
+fn paged(table: &str, whole: &str) -> String {
+    let within = |range: &str, columns: &str| {
+        let txids = format!(" AND e.txid >= {range}.first AND e.txid <= {range}.latest");
+        window(table, columns, [&txids, &format!(" AND e.id <= {range}.last")])
+    };
+    // A transaction that was open is looked up by itself, so only the others need to lie between two.
+    let range = |ids: &str| {
+        let new = format!("SELECT txid FROM {ids} WHERE txid >= pg_snapshot_xmax(c.lo)");
+        format!(
+            "SELECT ({new} ORDER BY txid LIMIT 1) AS first, ({new} ORDER BY txid DESC LIMIT 1) AS latest,
+                        MIN(id) AS id, MAX(id) AS last FROM {ids}"
+        )
+    };
+    let ids = "e.id, e.txid";
+    let (near, far, page) = (within("span", ids), window(table, ids, ["", ""]), within("b", whole));
+    let (of_far, of_w) = (range("far"), range("w"));
+    format!(
+        "WITH near AS MATERIALIZED (
+                  SELECT * FROM ({near}) w WHERE span.last IS NOT NULL ORDER BY w.id LIMIT ?),
+              far AS MATERIALIZED (
+                  SELECT * FROM ({far}) w WHERE (SELECT COUNT(*) FROM near) < ? ORDER BY w.id LIMIT {AHEAD} * ?::bigint),
+              w AS MATERIALIZED (
+                  SELECT * FROM near WHERE NOT EXISTS (SELECT FROM far) UNION ALL SELECT * FROM far ORDER BY id LIMIT ?),
+              b AS MATERIALIZED ({of_w})
+         SELECT e.*, CASE WHEN e.id = b.id THEN (
+                    SELECT concat_ws('/', c.lo, c.hi, c.last_id, f.last, f.first, f.latest) FROM ({of_far}) f
+                     WHERE f.last IS NOT NULL) END
+           FROM b CROSS JOIN LATERAL ({page}) e ORDER BY e.id LIMIT ?"
+    )
+}
+
+/// A span that was handed in, where it is of the window at hand and begins no later than the cursor stands.
+const SPAN_THAT_HOLDS: &str = "CASE WHEN split_part(h.span, '/', 1) = c.snapshot::text
+                               AND split_part(h.span, '/', 2) = c.hi::text
+                               AND NULLIF(split_part(h.span, '/', 3), '')::bigint <= c.last_id THEN h.span END";
+
+/// Its end, and between which transactions it lies.
+const SPAN_READ: &str = "CROSS JOIN LATERAL (
+                 SELECT NULLIF(split_part(c.span, '/', 4), '')::bigint AS last,
+                        NULLIF(split_part(c.span, '/', 5), '')::xid8 AS first,
+                        NULLIF(split_part(c.span, '/', 6), '')::xid8 AS latest) span";
 
 /// Makes the commit of its statement's transaction flush all that was written before it. The settings end with it. A
 /// commit that has written nothing itself would not wait.
@@ -264,7 +321,7 @@ async fn make_durable(db: &DatabaseConnection, written: String) -> Result<(), Db
     Ok(())
 }
 
-/// The rows of a window as pages, one per part.
+/// The rows of a window as pages, one per part. Takes note of where the next pages lie.
 fn into_pages(
     rows: &[QueryResult],
     leases: &[Lease],
@@ -272,6 +329,7 @@ fn into_pages(
     of_part: usize,
     now: String,
     server: i64,
+    spans: &mut HashMap<i64, String>,
 ) -> Result<Vec<Page>, DbErr> {
     let now: Arc<str> = now.into();
     let mut pages: Vec<Page> = Vec::new();
@@ -286,6 +344,9 @@ fn into_pages(
             let moved = row.try_get_by_index(column::MOVED)?;
             let cursor = Cursor::Window { moved, now: Arc::clone(&now), last_id: 0, server };
             pages.push(Page { lease: lease.clone(), events: Vec::new(), whole: true, cursor });
+            if let Some(span) = row.try_get_by_index(column::SPAN)? {
+                spans.insert(part, span);
+            }
         }
         if let Some(Page { events, whole, cursor: Cursor::Window { last_id, .. }, .. }) =
             pages.last_mut()
@@ -299,6 +360,10 @@ fn into_pages(
             *last_id = event.id;
             events.push(event);
         }
+    }
+    // What a window has no more of needs none.
+    for page in pages.iter().filter(|page| page.whole) {
+        spans.remove(&page.lease.part);
     }
     Ok(pages)
 }
