@@ -132,16 +132,6 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         promise: Promise::NothingLost,
-        what: "where the pages of a window lie is taken for good in another window",
-        store: Backend::Postgres,
-        edits: &[Edit {
-            file: "outbox/store/postgres/window.rs",
-            find: "THEN h.span END",
-            replace: "OR h.span <> '' THEN h.span END",
-        }],
-    },
-    Mutant {
-        promise: Promise::NothingLost,
         what: "neither the epoch nor the place it started from is compared when a cursor moves",
         store: Backend::Postgres,
         edits: &[Edit {
