@@ -2,7 +2,8 @@
 
 use std::{ops::Range, time::Duration};
 
-use rustok_events::{Relay, RelayConfig, TransactionalEventBus};
+use rustok_events::{Relay, RelayConfig, TransactionalEventBus, transport::OutgoingMessage};
+use rustok_events_tests::MeddledTransport;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -123,6 +124,47 @@ async fn the_pages_of_a_long_window_are_not_each_looked_for_in_all_of_it() {
     // Half a page is of one part, and each would read the whole window.
     let each = i64::from(EVENTS) * i64::from(EVENTS) / (i64::try_from(PAGE).unwrap() / 2);
     assert!(read < each / 3, "{read} rows; if each page read all of the window: {each}");
+}
+
+/// Where the pages of a window lie holds for that window alone: the broker is away, so the cursor stays, and by the next
+/// look the window has grown by a slow transaction's events, whose ids are lower.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_grew_is_looked_through_again() {
+    let Some(log) = Log::create("a window that grew").await else { return };
+    let bus = TransactionalEventBus::new();
+    let publish = async |txn: &DatabaseTransaction, numbers: Range<u32>| {
+        let events = numbers.map(|number| Counted { key: "key-0".to_owned(), number });
+        bus.publish_all_in_tx(txn, Uuid::from_u128(1), None, events).await.unwrap();
+    };
+    let slow = log.db().begin().await.unwrap();
+    publish(&slow, 0..3).await;
+    let txn = log.db().begin().await.unwrap();
+    publish(&txn, 3..40).await;
+    txn.commit().await.unwrap();
+    let transport = MeddledTransport::default();
+    transport.set_away(true);
+    let relay =
+        Relay::new(log.db().clone(), transport.clone(), RelayConfig::default().page_size(8));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    // It looks again and again, from the third time on by where the pages lie.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    slow.commit().await.unwrap();
+    transport.set_away(false);
+    let all = async {
+        while transport.taken().len() < 40 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let arrived = tokio::time::timeout(Duration::from_secs(20), all).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let number = |message: &OutgoingMessage| {
+        serde_json::from_slice::<Counted>(&message.payload).unwrap().number
+    };
+    let published: Vec<u32> = transport.taken().iter().map(number).collect();
+    assert!(arrived.is_ok(), "an event is passed over: {published:?}");
+    assert_eq!(published, (0..40).collect::<Vec<_>>());
 }
 
 /// With `synchronous_commit = off` a transaction is seen before it is flushed: a server that crashes forgets it.

@@ -183,17 +183,18 @@ static SELECT_NEW: LazyLock<Select> = LazyLock::new(|| select(&Log::New));
 /// Most parts have nothing new most of the time: `first` is the first transaction that may be new to a part, one look
 /// at the index, and a part without one is passed over.
 ///
-/// While no page is cut off, new windows are read in one go: mostly all of them is wanted. Behind a page that was, the ids
-/// of a window are sorted alone, out of the index, and then the rows are read that lie between the page's first and last;
-/// else each page would read and sort all that is left of a long backlog. Nor does each go through all of the index: ids of several pages are
-/// looked for at once, and a **span** says up to which id they go, and between which transactions they lie. It comes with
-/// the first row of a page and is handed in with the next look. It holds for one window, from where the cursor stood.
-/// Where less than a page is in it, the whole window is looked through again: a page is the same with it and without.
+/// While no page is cut off, new windows are read in one go: mostly all of them is wanted. Behind a page that was, the
+/// ids of a window are sorted alone, out of the index, and then the rows are read that lie between the page's first and
+/// last; else each page would read and sort all that is left of a long backlog. Nor does each go through all of the
+/// index: ids of several pages are looked for at once, and a **span** says up to which id they go, and between which
+/// transactions they lie. It comes with the first row of a page and is handed in with the next look. It holds for one
+/// window, from where the cursor stood. Where no more than a page is in it, the whole window is looked through again: a
+/// page is the same with it and without.
 ///
-/// `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of a table it has no statistics of: the retained rows
-/// of a part must not be read. (`txid = ANY (xip)` in their place becomes a filter over all of them.) What `xip` holds is
-/// an array, which is taken for short: a function's rows are taken for a thousand, and a plan that is thought dear is
-/// compiled each time it runs.
+/// `LIMIT` keeps the look-ups look-ups, whatever the planner thinks of a table it has no statistics of: the retained
+/// rows of a part must not be read. (`txid = ANY (xip)` in their place becomes a filter over all of them.) What `xip`
+/// holds is an array, which is taken for short: a function's rows are taken for a thousand, and a plan that is thought
+/// dear is compiled each time it runs.
 ///
 /// One text for any number of leases: planning it takes longer than running it, and it is planned once.
 fn select(log: &Log) -> Select {
@@ -258,8 +259,8 @@ fn window(table: &str, columns: &str, [txids, ids]: [&str; 2]) -> String {
     )
 }
 
-/// The next page of a window: `near` are its ids by the span, `far` those of several pages
-/// where there is none or too little in it, `w` those of the page.
+/// The next page of a window: `near` are its ids by the span, `far` those of several pages where no more than a page is
+/// in it, `w` those of the page. In `far` a transaction that was open may be cut short; `near` looks it up again.
 fn paged(table: &str, whole: &str) -> String {
     let within = |range: &str, columns: &str| {
         let txids = format!(" AND e.txid >= {range}.first AND e.txid <= {range}.latest");
