@@ -34,7 +34,7 @@ impl Pace {
         }
     }
 
-    /// What to look for next. What the last look found out is said once: after an error it is found out anew.
+    /// What to look for next. What the last look found out is said once: after a look that fails it is found out anew.
     pub(super) fn ask(&mut self) -> Ask {
         let hints = std::mem::take(&mut self.hints);
         Ask { limit: self.limit, turn: self.turn, cut: self.cut, hints }

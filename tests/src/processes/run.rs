@@ -157,7 +157,10 @@ async fn kill_at_random(
 async fn drain(db: &DatabaseConnection) -> bool {
     let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
     while moved.elapsed() < PATIENCE {
-        let waiting = outbox_status(db).await.map_or(u64::MAX, |status| status.backlog);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // A database that does not answer has not moved.
+        let Ok(status) = outbox_status(db).await else { continue };
+        let waiting = status.backlog;
         let mut handled = 0;
         if waiting == 0 {
             let sql = "SELECT (SELECT COALESCE(SUM(number), 0)::bigint FROM counters),
@@ -172,7 +175,6 @@ async fn drain(db: &DatabaseConnection) -> bool {
         if std::mem::replace(&mut last, (waiting, handled)) != last {
             moved = Instant::now();
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     false
 }

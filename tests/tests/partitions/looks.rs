@@ -10,6 +10,23 @@ use uuid::Uuid;
 
 use super::{Counted, Log};
 
+/// Publishes events of one key in a transaction.
+async fn publish_one_key(txn: &DatabaseTransaction, numbers: Range<u32>) {
+    let events = numbers.map(|number| Counted { key: "key-0".to_owned(), number });
+    let bus = TransactionalEventBus::new();
+    bus.publish_all_in_tx(txn, Uuid::from_u128(1), None, events).await.unwrap();
+}
+
+/// Waits until so many events are published, at most for a while; whether they were.
+async fn arrive(count: usize, published: impl Fn() -> usize) -> bool {
+    let all = async {
+        while published() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.is_ok()
+}
+
 impl Log {
     /// [`drain`](Self::drain) over connections that are closed then, which makes known what they read.
     async fn drain_apart(&self) -> u64 {
@@ -30,12 +47,11 @@ impl Log {
         let relay = Relay::new(db.clone(), self.transport.clone(), config);
         let stop = CancellationToken::new();
         let running = tokio::spawn(relay.run(stop.clone()));
-        while self.published().len() < published {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let arrived = arrive(published, || self.published().len()).await;
         stop.cancel();
         running.await.unwrap().unwrap();
         db.close().await.unwrap();
+        assert!(arrived, "an event is passed over");
     }
 
     /// How many rows of the log were read so far, out of an index or not, by connections that are closed.
@@ -103,17 +119,12 @@ async fn the_pages_of_a_long_window_are_not_each_looked_for_in_all_of_it() {
     let Some(log) = Log::create("a long window").await else { return };
     // Of a transaction that is open while the window begins, so that its ids are among theirs.
     let open = log.db().begin().await.unwrap();
-    let bus = TransactionalEventBus::new();
-    let publish = async |txn: &DatabaseTransaction, numbers: Range<u32>| {
-        let events = numbers.map(|number| Counted { key: "key-0".to_owned(), number });
-        bus.publish_all_in_tx(txn, Uuid::from_u128(1), None, events).await.unwrap();
-    };
-    publish(&open, 21..41).await;
+    publish_one_key(&open, 21..41).await;
     log.publish(20..21).await;
     assert_eq!(log.drain().await, 1);
     for first in (100..100 + EVENTS).step_by(20) {
         let txn = log.db().begin().await.unwrap();
-        publish(&txn, first..first + 20).await;
+        publish_one_key(&txn, first..first + 20).await;
         txn.commit().await.unwrap();
     }
     open.commit().await.unwrap();
@@ -131,15 +142,10 @@ async fn the_pages_of_a_long_window_are_not_each_looked_for_in_all_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_grew_is_looked_through_again() {
     let Some(log) = Log::create("a window that grew").await else { return };
-    let bus = TransactionalEventBus::new();
-    let publish = async |txn: &DatabaseTransaction, numbers: Range<u32>| {
-        let events = numbers.map(|number| Counted { key: "key-0".to_owned(), number });
-        bus.publish_all_in_tx(txn, Uuid::from_u128(1), None, events).await.unwrap();
-    };
     let slow = log.db().begin().await.unwrap();
-    publish(&slow, 0..3).await;
+    publish_one_key(&slow, 0..3).await;
     let txn = log.db().begin().await.unwrap();
-    publish(&txn, 3..40).await;
+    publish_one_key(&txn, 3..40).await;
     txn.commit().await.unwrap();
     let transport = MeddledTransport::default();
     transport.set_away(true);
@@ -151,19 +157,14 @@ async fn a_window_that_grew_is_looked_through_again() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     slow.commit().await.unwrap();
     transport.set_away(false);
-    let all = async {
-        while transport.taken().len() < 40 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let arrived = tokio::time::timeout(Duration::from_secs(20), all).await;
+    let arrived = arrive(40, || transport.taken().len()).await;
     stop.cancel();
     running.await.unwrap().unwrap();
     let number = |message: &OutgoingMessage| {
         serde_json::from_slice::<Counted>(&message.payload).unwrap().number
     };
     let published: Vec<u32> = transport.taken().iter().map(number).collect();
-    assert!(arrived.is_ok(), "an event is passed over: {published:?}");
+    assert!(arrived, "an event is passed over: {published:?}");
     assert_eq!(published, (0..40).collect::<Vec<_>>());
 }
 
