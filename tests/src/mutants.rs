@@ -176,9 +176,9 @@ pub const MUTANTS: &[Mutant] = &[
         what: "a partition has several deliveries in flight",
         store: Backend::Postgres,
         edits: &[Edit {
-            file: "consumer/member.rs",
-            find: "if waiting.is_empty() || !self.busy.insert(partition) {",
-            replace: "if waiting.is_empty() {",
+            file: "consumer/lanes.rs",
+            find: "if waiting.len() == 1 && !state.busy.contains(&partition) {",
+            replace: "if waiting.len() == 1 {",
         }],
     },
     Mutant {
@@ -209,11 +209,11 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Sqlite,
         edits: &[Edit {
             file: "consumer/member.rs",
-            find: "                    for message in messages {
-                        self.waiting",
-            replace: "                    for message in messages {
+            find: "                    self.lanes.add(messages);",
+            replace: "                    for message in &messages {
                         subscription.acknowledge(message.partition, message.offset).await?;
-                        self.waiting",
+                    }
+                    self.lanes.add(messages);",
         }],
     },
     Mutant {
@@ -221,10 +221,25 @@ pub const MUTANTS: &[Mutant] = &[
         what: "a stop acknowledges what did not run",
         store: Backend::Sqlite,
         edits: &[Edit {
-            file: "consumer/processor.rs",
-            find: "            Ok(()) | Err(Halt::Stopped) => (done, Ok(())),",
-            replace: "            Ok(()) => (done, Ok(())),
-            Err(Halt::Stopped) => (messages.last().map(|message| message.raw.offset), Ok(())),",
+            file: "consumer/together.rs",
+            find: "    Done { partition, offset, result }",
+            replace: "    let last = messages.last().map(|message| message.raw.offset);
+    Done { partition, offset: if stopped { last } else { offset }, result }",
+        }, Edit {
+            file: "consumer/together.rs",
+            find: "    let result = match ended {",
+            replace: "    let stopped = matches!(ended, Err(Halt::Stopped));
+    let result = match ended {",
+        }],
+    },
+    Mutant {
+        promise: Promise::ResultBeforeAcknowledgement,
+        what: "batches that were rolled back together are acknowledged",
+        store: Backend::Sqlite,
+        edits: &[Edit {
+            file: "consumer/together.rs",
+            find: "if !self.commit_together(&messages, turn).await {",
+            replace: "if !self.commit_together(&messages, turn).await && stop.is_cancelled() {",
         }],
     },
     Mutant {

@@ -10,7 +10,7 @@ use super::{
     message::Message,
     processor::Processor,
     runs::Runs,
-    transaction::{News, Stumble},
+    transaction::{News, Stumble, Turn},
 };
 use crate::{backoff, trouble};
 
@@ -21,10 +21,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
         &self,
         run: &[Message],
         runs: &mut Runs,
+        turn: Option<Turn>,
         stop: &CancellationToken,
     ) -> bool {
         let news = News::default();
-        let failed = match self.try_at_once(run, runs.mixed, &news).await {
+        let failed = match self.try_at_once(run, runs.mixed, turn, &news).await {
             Ok(()) => {
                 self.breaker.succeeded();
                 return true;
@@ -65,8 +66,15 @@ impl<S: Send + Sync + 'static> Processor<S> {
         false
     }
 
-    async fn try_at_once(&self, run: &[Message], mixed: bool, news: &News) -> Result<(), Failed> {
-        let txn = self.writer.begin_claim().await?;
+    /// The transaction of [`at_once`](Self::at_once): all or nothing.
+    pub(super) async fn try_at_once(
+        &self,
+        run: &[Message],
+        mixed: bool,
+        turn: Option<Turn>,
+        news: &News,
+    ) -> Result<(), Failed> {
+        let txn = self.writer.begin_claim(turn).await?;
         let handled = self.all_in(&txn, run, mixed, news).await;
         self.writer.end(txn, handled, news).await
     }

@@ -42,6 +42,11 @@ impl Breaker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nothing may be tried just now.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().open_until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Waits until something may be tried.
     pub(super) async fn ready(&self, stop: &CancellationToken) -> Result<(), Halt> {
         loop {

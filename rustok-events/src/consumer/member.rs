@@ -1,14 +1,16 @@
 //! One member of a group on one topic: polls, keeps a lane per partition, acknowledges.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConsumerConfig, ConsumerError, Processor};
+use super::{
+    ConsumerConfig, ConsumerError, Processor,
+    lanes::{Batch, Lanes},
+    together::{Done, Ended},
+};
 use crate::{
     backoff::Backoff,
     transport::{EventTransport, IncomingMessage, Subscription, TransportError},
@@ -16,23 +18,17 @@ use crate::{
 
 /// How many batches of a partition lie here, the one in flight included.
 const AHEAD: usize = 4;
+/// How long partitions go apart after they could not go together: where one event fails others are likely to.
+const APART: Duration = Duration::from_secs(1);
 
 pub(super) struct Member<S> {
     processor: Arc<Processor<S>>,
     transport: Arc<dyn EventTransport>,
     config: ConsumerConfig,
-    /// Polled and not yet being processed, by partition, in order.
-    waiting: HashMap<u32, VecDeque<IncomingMessage>>,
-    /// Partitions with a batch in flight.
-    busy: HashSet<u32>,
-    in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
-}
-
-/// A batch that ended: everything on the partition up to `offset` has its result; none if `None`.
-struct Done {
-    partition: u32,
-    offset: Option<u64>,
-    result: Result<(), ConsumerError>,
+    lanes: Arc<Lanes>,
+    /// Partitions do not go together before.
+    apart_until: Option<Instant>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Result<Ended, ConsumerError>>>,
 }
 
 impl<S: Send + Sync + 'static> Member<S> {
@@ -41,14 +37,9 @@ impl<S: Send + Sync + 'static> Member<S> {
         transport: Arc<dyn EventTransport>,
         config: ConsumerConfig,
     ) -> Self {
-        Self {
-            processor,
-            transport,
-            config,
-            waiting: HashMap::new(),
-            busy: HashSet::new(),
-            in_flight: FuturesUnordered::new(),
-        }
+        let lanes = Arc::new(Lanes::new(config.batch_size));
+        let in_flight = FuturesUnordered::new();
+        Self { processor, transport, config, lanes, apart_until: None, in_flight }
     }
 
     pub(super) async fn run(mut self, token: CancellationToken) -> Result<(), ConsumerError> {
@@ -93,10 +84,10 @@ impl<S: Send + Sync + 'static> Member<S> {
         let consumed = self.consume(&mut *subscription, token, &stop, backoff).await;
         // What is in flight finishes its transaction and starts nothing new.
         stop.cancel();
-        self.waiting.clear();
+        self.lanes.clear();
         let finished = self.finish(&mut *subscription).await;
         self.in_flight.clear();
-        self.busy.clear();
+        self.lanes = Arc::new(Lanes::new(self.config.batch_size));
         consumed.and(finished)
     }
 
@@ -109,22 +100,29 @@ impl<S: Send + Sync + 'static> Member<S> {
     ) -> Result<(), ConsumerError> {
         loop {
             // The subscription bounds what lies here of each partition; this bounds it for one that does not.
-            let room = self.config.batch_size * AHEAD * (self.waiting.len() + 1);
-            let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
+            let (waiting, partitions) = self.lanes.waiting();
+            let room = self.config.batch_size * AHEAD * (partitions + 1);
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Ok(()),
-                Some(done) = self.in_flight.next() => {
-                    self.settle(subscription, done).await?;
-                }
+                Some(ended) = self.in_flight.next() => match ended? {
+                    Ended::Done(done) => self.settle(subscription, done).await?,
+                    Ended::Apart(batches) => {
+                        self.apart_until = Some(Instant::now() + APART);
+                        for batch in batches {
+                            let (processor, stop) = (Arc::clone(&self.processor), stop.clone());
+                            self.start(async move {
+                                Ended::Done(vec![processor.handle_one(batch, None, &stop).await])
+                            });
+                        }
+                    }
+                },
                 polled = poll(subscription, &self.config), if waiting < room => {
                     let messages = polled?;
                     // Not inside `poll`, which may be dropped at any wait: the messages would be lost with it.
                     self.config.faults.broker("consumer.poll.after").await?;
                     backoff.reset();
-                    for message in messages {
-                        self.waiting.entry(message.partition).or_default().push_back(message);
-                    }
+                    self.lanes.add(messages);
                 }
             }
             self.start_lanes(stop);
@@ -133,50 +131,80 @@ impl<S: Send + Sync + 'static> Member<S> {
 
     /// Starts every lane that has work and nothing in flight.
     fn start_lanes(&mut self, stop: &CancellationToken) {
-        for (&partition, waiting) in &mut self.waiting {
-            if waiting.is_empty() || !self.busy.insert(partition) {
-                continue;
+        let together = self.processor.goes_together()
+            && self.apart_until.is_none_or(|until| until <= Instant::now());
+        if !together {
+            while let Some(batch) = self.lanes.next() {
+                self.start_batches(vec![batch], stop);
             }
-            let take = waiting.len().min(self.config.batch_size);
-            let batch: Vec<_> = waiting.drain(..take).collect();
-            let (processor, stop) = (Arc::clone(&self.processor), stop.clone());
-            let work = tokio::spawn(async move { processor.process(batch, &stop).await });
-            let work = AbortOnDrop(work);
-            self.in_flight.push(
-                async move {
-                    let (offset, result) = work.join().await;
-                    Done { partition, offset, result }
+            return;
+        }
+        // As much as ever goes in one transaction is read while others have the writer.
+        while let Some(batches) = self.lanes.next_full() {
+            self.start_batches(batches, stop);
+        }
+        if self.lanes.wants_writer() {
+            let (processor, lanes) = (Arc::clone(&self.processor), Arc::clone(&self.lanes));
+            let stop = stop.clone();
+            self.start(async move {
+                match stop.run_until_cancelled(processor.writer.turn()).await {
+                    None => Ended::Done(Vec::new()),
+                    Some(turn) => processor.handle(lanes.together(), turn, &stop).await,
                 }
-                .boxed(),
-            );
+            });
         }
     }
 
-    /// Acknowledges what a batch got done.
+    fn start_batches(&mut self, batches: Vec<Batch>, stop: &CancellationToken) {
+        let (processor, stop) = (Arc::clone(&self.processor), stop.clone());
+        self.start(async move { processor.handle(batches, None, &stop).await });
+    }
+
+    fn start(&mut self, work: impl Future<Output = Ended> + Send + 'static) {
+        let work = AbortOnDrop(tokio::spawn(work));
+        self.in_flight.push(work.join().boxed());
+    }
+
+    /// Acknowledges what batches got done. One failed acknowledgement does not keep the others from theirs.
     async fn settle(
         &mut self,
         subscription: &mut dyn Subscription,
-        done: Done,
+        done: Vec<Done>,
     ) -> Result<(), ConsumerError> {
-        self.busy.remove(&done.partition);
-        if let Some(offset) = done.offset {
-            self.config.faults.broker("consumer.acknowledge.before").await?;
-            match subscription.acknowledge(done.partition, offset).await {
-                // Its work is another member's now, and done again there. The other partitions go on: a new membership
-                // would take theirs from other members in turn. Should the partition come back, the subscription
-                // hands out again what is thrown away here.
-                Err(TransportError::LostOwnership { partition, .. }) => {
-                    tracing::info!(
-                        group = self.processor.group, topic = %self.processor.topic, partition,
-                        "a partition went to another member"
-                    );
-                    self.waiting.remove(&partition);
-                }
-                acknowledged => acknowledged?,
-            }
-            self.config.faults.broker("consumer.acknowledge.after").await?;
+        let mut result = Ok(());
+        for Done { partition, offset, result: handled } in done {
+            let acknowledged = match offset {
+                Some(offset) => self.acknowledge(subscription, partition, offset).await,
+                None => Ok(()),
+            };
+            self.lanes.free(partition);
+            result = result.and(acknowledged).and(handled);
         }
-        done.result
+        result
+    }
+
+    async fn acknowledge(
+        &mut self,
+        subscription: &mut dyn Subscription,
+        partition: u32,
+        offset: u64,
+    ) -> Result<(), ConsumerError> {
+        self.config.faults.broker("consumer.acknowledge.before").await?;
+        match subscription.acknowledge(partition, offset).await {
+            // Its work is another member's now, and done again there. The other partitions go on: a new membership
+            // would take theirs from other members in turn. Should the partition come back, the subscription hands
+            // out again what is thrown away here.
+            Err(TransportError::LostOwnership { partition, .. }) => {
+                tracing::info!(
+                    group = self.processor.group, topic = %self.processor.topic, partition,
+                    "a partition went to another member"
+                );
+                self.lanes.forget(partition);
+            }
+            acknowledged => acknowledged?,
+        }
+        self.config.faults.broker("consumer.acknowledge.after").await?;
+        Ok(())
     }
 
     /// Waits for what is in flight, at most as long as a stop may take, and acknowledges it.
@@ -188,8 +216,12 @@ impl<S: Send + Sync + 'static> Member<S> {
             tokio::select! {
                 done = self.in_flight.next() => match done {
                     None => return result,
-                    // One failed acknowledgement does not keep the others from theirs.
-                    Some(done) => result = result.and(self.settle(subscription, done).await),
+                    Some(Ok(Ended::Done(done))) => {
+                        result = result.and(self.settle(subscription, done).await);
+                    }
+                    // Nothing of it was done.
+                    Some(Ok(Ended::Apart(_))) => {}
+                    Some(Err(error)) => result = result.and(Err(error)),
                 },
                 () = &mut deadline => {
                     tracing::warn!(group = self.processor.group, "handlers did not finish in time; their events come again");
@@ -208,15 +240,12 @@ async fn poll(
     subscription.next(config.batch_size).await
 }
 
-/// A spawned batch that ends with the member: an abandoned one is rolled back, not left running.
-struct AbortOnDrop(tokio::task::JoinHandle<(Option<u64>, Result<(), ConsumerError>)>);
+/// Spawned work that ends with the member: what is abandoned is rolled back, not left running.
+struct AbortOnDrop(tokio::task::JoinHandle<Ended>);
 
 impl AbortOnDrop {
-    async fn join(mut self) -> (Option<u64>, Result<(), ConsumerError>) {
-        match (&mut self.0).await {
-            Ok(done) => done,
-            Err(error) => (None, Err(ConsumerError::Crashed(error.into()))),
-        }
+    async fn join(mut self) -> Result<Ended, ConsumerError> {
+        (&mut self.0).await.map_err(|error| ConsumerError::Crashed(error.into()))
     }
 }
 

@@ -5,8 +5,8 @@
 //! next ─▶ lanes, one per partition ─▶ processor ─▶ inbox + effects + follow-ups: commit ─▶ acknowledge
 //! ```
 //!
-//! A partition has one delivery in flight, partitions run side by side. An offset is stored only after what came
-//! before it is committed, held or dead.
+//! A partition has one delivery in flight, partitions run side by side; where the database has one writer, what waits for
+//! it goes in one transaction. An offset is stored only after what came before it is committed, held or dead.
 
 mod at_once;
 mod breaker;
@@ -18,6 +18,7 @@ mod deliver;
 mod error;
 mod halt;
 mod hygiene;
+mod lanes;
 mod member;
 mod message;
 pub mod middleware;
@@ -27,6 +28,7 @@ mod redelivery;
 mod replay;
 mod runs;
 mod single;
+mod together;
 mod topics;
 mod transaction;
 mod verdict;

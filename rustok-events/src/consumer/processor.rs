@@ -5,14 +5,20 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsumerConfig, ConsumerError, breaker::Breaker, call::Surroundings, halt::Halt,
-    message::Message, runs::Runs, single::Blocked, transaction::Writer,
+    ConsumerConfig,
+    breaker::Breaker,
+    call::Surroundings,
+    halt::Halt,
+    message::Message,
+    runs::Runs,
+    single::Course,
+    transaction::{Turn, Writer},
 };
 use crate::{
     TransactionalEventBus,
     handler::{ErasedHandler, Failure, FailureClass, HandlerSpec},
     held::Holder,
-    transport::{IncomingMessage, TopicName},
+    transport::TopicName,
 };
 
 /// The handlers of one group on one topic, and what they work with.
@@ -47,45 +53,46 @@ impl<S: Send + Sync + 'static> Processor<S> {
         }
     }
 
-    /// Handles messages of one partition in order. Returns the offset up to which every message has its result
-    /// (handled, held or dead); less than all of them once `stop` is cancelled.
-    pub(super) async fn process(
-        &self,
-        messages: Vec<IncomingMessage>,
-        stop: &CancellationToken,
-    ) -> (Option<u64>, Result<(), ConsumerError>) {
-        let messages = Message::read_all(messages);
-        let mut done = None;
-        match self.each(&messages, &mut done, stop).await {
-            Ok(()) | Err(Halt::Stopped) => (done, Ok(())),
-            Err(Halt::Failed(error)) => (done, Err(error)),
-        }
-    }
-
-    async fn each(
+    /// Handles messages of one partition in order; `done` becomes the offset up to which every message has its result
+    /// (handled, held or dead): less than all of them once `stop` is cancelled.
+    pub(super) async fn each(
         &self,
         messages: &[Message],
+        turn: Option<Turn>,
         done: &mut Option<u64>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let inbox = self.handlers.iter().any(|handler| handler.spec().inbox);
-        let mut blocked = Blocked::default();
+        let mut course = Course::new(messages, turn);
         let mut runs = Runs::new(messages.len());
         let mut rest = messages;
         while !rest.is_empty() {
-            self.breaker.ready(stop).await?;
+            self.ready(&mut course.turn, stop).await?;
             let length = if inbox { runs.next(rest) } else { rest.len() };
             let (run, after) = rest.split_at(length);
             let inbox_done = inbox && length > 1;
-            if inbox_done && !self.at_once(run, &mut runs, stop).await {
+            if inbox_done && !self.at_once(run, &mut runs, course.turn.take(), stop).await {
                 continue;
             }
-            for message in run {
-                self.each_handler(message, messages, inbox_done, &mut blocked, stop).await?;
-                *done = Some(message.raw.offset);
-            }
+            self.each_message(run, inbox_done, &mut course, done, stop).await?;
             runs.went_well();
             rest = after;
+        }
+        Ok(())
+    }
+
+    /// Each message of a run on its own; `inbox_done` leaves the handlers with an inbox out.
+    pub(super) async fn each_message(
+        &self,
+        run: &[Message],
+        inbox_done: bool,
+        course: &mut Course<'_>,
+        done: &mut Option<u64>,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        for message in run {
+            self.each_handler(message, inbox_done, course, stop).await?;
+            *done = Some(message.raw.offset);
         }
         Ok(())
     }
@@ -94,9 +101,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
     async fn each_handler(
         &self,
         message: &Message,
-        batch: &[Message],
         inbox_done: bool,
-        blocked: &mut Blocked,
+        course: &mut Course<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let mut accepted = false;
@@ -107,10 +113,12 @@ impl<S: Send + Sync + 'static> Processor<S> {
             }
             accepted = true;
             if !(inbox_done && spec.inbox) {
-                self.one(message, batch, &**handler, blocked, stop).await?;
+                self.one(message, &**handler, course, stop).await?;
             }
         }
         if !accepted && let Some(failure) = self.unreadable(message) {
+            // Recording it takes a turn.
+            course.turn = None;
             self.refuse(message, &failure, stop).await?;
         }
         Ok(())

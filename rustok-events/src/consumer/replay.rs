@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ConsumerError, ConsumerRuntime, Processor};
+use super::{ConsumerError, ConsumerRuntime, Processor, message::Message};
 use crate::{
     backoff::Backoff,
     migration,
@@ -113,11 +113,11 @@ async fn handle<S: Send + Sync + 'static>(
         by_partition.entry(message.partition).or_default().push(message);
     }
     for (partition, batch) in by_partition {
-        let (done, result) = processor.process(batch, token).await;
-        if let Some(offset) = done {
+        let ended = processor.handle_one(Message::read_all(batch), None, token).await;
+        if let Some(offset) = ended.offset {
             messages.acknowledge(partition, offset).await?;
         }
-        result?;
+        ended.result?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::{
     halt::{Failed, Halt},
     message::Message,
     processor::Processor,
-    transaction::News,
+    transaction::{News, Turn},
     verdict::{Verdict, judge},
 };
 use crate::{
@@ -42,26 +42,52 @@ impl Blocked {
     }
 }
 
+/// What goes along with a batch from its first message to its last.
+pub(super) struct Course<'b> {
+    batch: &'b [Message],
+    blocked: Blocked,
+    /// For the first transaction, if the batch came with it.
+    pub(super) turn: Option<Turn>,
+}
+
+impl<'b> Course<'b> {
+    pub(super) fn new(batch: &'b [Message], turn: Option<Turn>) -> Self {
+        Self { batch, blocked: Blocked::default(), turn }
+    }
+}
+
 impl<S: Send + Sync + 'static> Processor<S> {
+    /// Waits until the group may try something. A turn is given up if that takes time.
+    pub(super) async fn ready(
+        &self,
+        turn: &mut Option<Turn>,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        if self.breaker.is_open() {
+            *turn = None;
+        }
+        self.breaker.ready(stop).await
+    }
+
     /// One message at one handler, tried until there is a result or a stop.
     pub(super) async fn one(
         &self,
         message: &Message,
-        batch: &[Message],
         handler: &dyn ErasedHandler<S>,
-        blocked: &mut Blocked,
+        course: &mut Course<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         let spec = handler.spec();
         let retry = spec.options.retry;
-        if !spec.inbox && self.is_blocked(message, batch, &spec, blocked, stop).await? {
+        if !spec.inbox && self.is_blocked(message, &spec, course, stop).await? {
             let reason = Reason::Behind { attempts_left: retry.attempts };
             return self.hold(message, spec.name, &reason, stop).await;
         }
         let (mut attempts, mut conflicts, mut first_failed_at) = (0, 0, None);
         loop {
-            self.breaker.ready(stop).await?;
-            let failure = match self.attempt(message, handler, attempts + 1).await {
+            self.ready(&mut course.turn, stop).await?;
+            let turn = course.turn.take();
+            let failure = match self.attempt(message, handler, attempts + 1, turn).await {
                 Ok(()) => {
                     self.breaker.succeeded();
                     return Ok(());
@@ -103,7 +129,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
             let tried = Tried { attempts, first_failed_at };
             self.settle(message, Some(&spec), &failure, verdict, tried, stop).await?;
             if let Some(key) = message.meta().and_then(held::tenant_key) {
-                blocked.note(spec.name, key);
+                course.blocked.note(spec.name, key);
             }
             return Ok(());
         }
@@ -126,10 +152,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
         message: &Message,
         handler: &dyn ErasedHandler<S>,
         attempt: u32,
+        turn: Option<Turn>,
     ) -> Result<(), Failed> {
         let news = News::default();
         if handler.spec().inbox {
-            let txn = self.writer.begin_claim().await?;
+            let txn = self.writer.begin_claim(turn).await?;
             let handled = async {
                 let spec = handler.spec();
                 let waiting =
@@ -147,9 +174,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
     async fn is_blocked(
         &self,
         message: &Message,
-        batch: &[Message],
         spec: &HandlerSpec,
-        blocked: &mut Blocked,
+        Course { batch, blocked, .. }: &mut Course<'_>,
         stop: &CancellationToken,
     ) -> Result<bool, Halt> {
         if !blocked.0.contains_key(spec.name) {

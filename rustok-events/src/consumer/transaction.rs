@@ -1,12 +1,12 @@
 //! The transaction that inbox, effects and follow-ups share, from its begin to its commit.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::halt::Failed;
 use crate::{fault::Faults, held, outbox::wake, sql};
@@ -14,19 +14,22 @@ use crate::{fault::Faults, held, outbox::wake, sql};
 /// The database, and how many transactions may be open on it at once.
 pub(super) struct Writer {
     pub(super) db: DatabaseConnection,
-    writers: Semaphore,
+    writers: Arc<Semaphore>,
     /// Whether sessions were seen to begin at another isolation level than READ COMMITTED.
     other_isolation: AtomicBool,
     faults: Faults,
 }
 
+/// The right to have a transaction open.
+pub(super) type Turn = OwnedSemaphorePermit;
+
 /// A transaction and the right to have one open; the transaction ends first.
-pub(super) struct Transaction<'p> {
+pub(super) struct Transaction {
     txn: DatabaseTransaction,
-    _permit: Option<SemaphorePermit<'p>>,
+    _turn: Option<Turn>,
 }
 
-impl std::ops::Deref for Transaction<'_> {
+impl std::ops::Deref for Transaction {
     type Target = DatabaseTransaction;
 
     fn deref(&self) -> &DatabaseTransaction {
@@ -71,38 +74,53 @@ impl Writer {
             DbBackend::Sqlite => 1,
             _ => Semaphore::MAX_PERMITS,
         };
-        let (writers, other_isolation) = (Semaphore::new(writers), AtomicBool::new(false));
-        Self { db, writers, other_isolation, faults }
+        let writers = Arc::new(Semaphore::new(writers));
+        Self { db, writers, other_isolation: AtomicBool::new(false), faults }
     }
 
-    pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
-        self.begin_with(true).await
+    /// Whether one transaction may be open at a time: the others queue here.
+    pub(super) fn is_single(&self) -> bool {
+        self.db.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// Queues for the right to have a transaction open. Whoever has it begins one, or drops it, and waits for nothing
+    /// else in between.
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        // The semaphore is never closed.
+        Arc::clone(&self.writers).acquire_owned().await.ok()
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
+        self.begin_with(true, None).await
     }
 
     /// Like [`begin`](Self::begin), for a transaction whose first statement is a claim
-    /// ([`inbox::claim`](crate::inbox::claim)) and which [`end`](Self::end) ends.
-    pub(super) async fn begin_claim(&self) -> Result<Transaction<'_>, DbErr> {
-        self.begin_with(self.other_isolation.load(Ordering::Relaxed)).await
+    /// ([`inbox::claim`](crate::inbox::claim)) and which [`end`](Self::end) ends. Who has no turn queues for one.
+    pub(super) async fn begin_claim(&self, turn: Option<Turn>) -> Result<Transaction, DbErr> {
+        self.begin_with(self.other_isolation.load(Ordering::Relaxed), turn).await
     }
 
-    async fn begin_with(&self, settings: bool) -> Result<Transaction<'_>, DbErr> {
-        let permit = self.writers.acquire().await.ok();
+    async fn begin_with(&self, settings: bool, turn: Option<Turn>) -> Result<Transaction, DbErr> {
+        let turn = match turn {
+            None => self.turn().await,
+            turn => turn,
+        };
         let txn = if settings {
             sql::begin_durable(&self.db).await?
         } else {
             sql::begin_unset(&self.db).await?
         };
-        Ok(Transaction { txn, _permit: permit })
+        Ok(Transaction { txn, _turn: turn })
     }
 
     /// Commits what succeeded and rolls back what did not.
     pub(super) async fn end(
         &self,
-        transaction: Transaction<'_>,
+        transaction: Transaction,
         result: Result<(), Failed>,
         news: &News,
     ) -> Result<(), Failed> {
-        let Transaction { txn, _permit } = transaction;
+        let Transaction { txn, _turn } = transaction;
         if let Err(failed) = result {
             if failed.is_other_isolation() {
                 self.other_isolation.store(true, Ordering::Relaxed);
@@ -127,7 +145,7 @@ impl Writer {
     /// Commits what this crate itself wrote about held events, or rolls it back.
     pub(super) async fn end_own<T>(
         &self,
-        transaction: Transaction<'_>,
+        transaction: Transaction,
         result: Result<T, DbErr>,
     ) -> Result<T, DbErr> {
         let ended = self.end_quiet(transaction, result).await;
@@ -138,10 +156,10 @@ impl Writer {
     /// Commits what this crate itself wrote, or rolls it back, and tells nobody.
     pub(super) async fn end_quiet<T>(
         &self,
-        transaction: Transaction<'_>,
+        transaction: Transaction,
         result: Result<T, DbErr>,
     ) -> Result<T, DbErr> {
-        let Transaction { txn, _permit } = transaction;
+        let Transaction { txn, _turn } = transaction;
         match result {
             Ok(value) => {
                 self.commit(txn).await?;

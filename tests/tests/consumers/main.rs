@@ -12,6 +12,7 @@ mod inbox;
 mod kit;
 mod letters;
 mod members;
+mod together;
 mod unreadable;
 mod versions;
 mod waiting;
