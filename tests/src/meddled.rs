@@ -18,6 +18,7 @@ pub struct MeddledTransport {
     /// The broker.
     pub broker: MemoryTransport,
     is_away: Arc<AtomicBool>,
+    missed: Arc<AtomicU32>,
     count: Arc<AtomicU32>,
     refused: Arc<Mutex<Vec<String>>>,
     taken: Arc<Mutex<Vec<OutgoingMessage>>>,
@@ -27,6 +28,11 @@ impl MeddledTransport {
     /// From now on it is away, or back.
     pub fn set_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// How many calls found it away.
+    pub fn missed(&self) -> u32 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// From now on every topic has so many partitions, as one has that was made anew between two looks.
@@ -56,6 +62,7 @@ impl MeddledTransport {
         if self.is_connected() {
             call()
         } else {
+            self.missed.fetch_add(1, Ordering::Relaxed);
             Box::pin(std::future::ready(Err(TransportError::Unavailable("nobody answers".into()))))
         }
     }

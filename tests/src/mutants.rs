@@ -167,8 +167,8 @@ pub const MUTANTS: &[Mutant] = &[
         store: Backend::Sqlite,
         edits: &[Edit {
             file: "consumer/at_once.rs",
-            find: "run.iter().filter(accepted).collect();",
-            replace: "run.iter().rev().filter(accepted).collect();",
+            find: "run.iter().filter(accepted).collect()",
+            replace: "run.iter().rev().filter(accepted).collect()",
         }],
     },
     Mutant {

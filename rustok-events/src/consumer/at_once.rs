@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     runs::Runs,
     transaction::{News, Stumble, Turn},
 };
-use crate::{backoff, trouble};
+use crate::{backoff, handler::HandlerSpec, trouble};
 
 impl<S: Send + Sync + 'static> Processor<S> {
     /// Handles a run of messages in one transaction, and returns whether it worked. If not, nothing was committed,
@@ -66,7 +66,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
         false
     }
 
-    /// The transaction of [`at_once`](Self::at_once): all or nothing.
+    /// The transaction of [`at_once`](Self::at_once): all or nothing, and none where no handler wants any of it.
     pub(super) async fn try_at_once(
         &self,
         run: &[Message],
@@ -74,35 +74,37 @@ impl<S: Send + Sync + 'static> Processor<S> {
         turn: Option<Turn>,
         news: &News,
     ) -> Result<(), Failed> {
+        let work: Vec<_> = self
+            .handlers
+            .iter()
+            .filter(|handler| handler.spec().inbox)
+            .map(|handler| (&**handler, wanted(run, &handler.spec())))
+            .filter(|(_, wanted)| !wanted.is_empty())
+            .collect();
+        if work.is_empty() {
+            return Ok(());
+        }
         let txn = self.writer.begin_claim(turn).await?;
-        let handled = self.all_in(&txn, run, mixed, news).await;
-        self.writer.end(txn, handled, news).await
-    }
-
-    async fn all_in(
-        &self,
-        txn: &DatabaseTransaction,
-        run: &[Message],
-        mixed: bool,
-        news: &News,
-    ) -> Result<(), Failed> {
-        let mut behind = Vec::new();
-        for handler in self.handlers.iter().filter(|handler| handler.spec().inbox) {
-            let spec = handler.spec();
-            let accepted =
-                |message: &&Message| message.name().is_some_and(|name| spec.accepts(name));
-            let mine: Vec<&Message> = run.iter().filter(accepted).collect();
-            if !mine.is_empty() {
-                let waiting = self.deliver(txn, &**handler, &mine, 1, mixed, news).await?;
+        let handled = async {
+            let mut behind = Vec::new();
+            for (handler, wanted) in &work {
+                let waiting = self.deliver(&txn, *handler, wanted, 1, mixed, news).await?;
                 if !waiting.is_empty() {
-                    behind.push((spec, waiting));
+                    behind.push((handler.spec(), waiting));
                 }
             }
-        }
-        // Last, so that no handler waits for a row while this transaction locks what is held.
-        for (spec, waiting) in &behind {
-            self.hold_behind(txn, spec, waiting, news).await?;
-        }
-        Ok(())
+            // Last, so that no handler waits for a row while this transaction locks what is held.
+            for (spec, waiting) in &behind {
+                self.hold_behind(&txn, spec, waiting, news).await?;
+            }
+            Ok(())
+        };
+        let handled = handled.await;
+        self.writer.end(txn, handled, news).await
     }
+}
+
+fn wanted<'m>(run: &'m [Message], spec: &HandlerSpec) -> Vec<&'m Message> {
+    let accepted = |message: &&Message| message.name().is_some_and(|name| spec.accepts(name));
+    run.iter().filter(accepted).collect()
 }

@@ -154,7 +154,7 @@ async fn a_window_that_grew_is_looked_through_again() {
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
     // It looks again and again, from the third time on by where the pages lie.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(arrive(5, || transport.missed() as usize).await, "it does not look again");
     slow.commit().await.unwrap();
     transport.set_away(false);
     let arrived = arrive(40, || transport.taken().len()).await;
