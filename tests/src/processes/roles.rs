@@ -19,7 +19,7 @@ use super::{
 
 const TENANT: Uuid = Uuid::from_u128(1);
 /// So few that most windows have many pages.
-const PAGE: u64 = 6;
+const PAGE: u64 = 3;
 /// Short, so that a killed relay is soon succeeded.
 const LEASE: Duration = Duration::from_millis(1500);
 /// One transaction in so many has many events of one key.
