@@ -73,13 +73,14 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         let mut tries = FuturesUnordered::new();
         while !stop.is_cancelled() {
             let room = self.config.redelivery_concurrency.max(1) - tries.len();
-            let (due, next) = match self.look(room, &mut swept_at).await {
+            let (due, next) = match beside(&mut tries, self.look(room, &mut swept_at)).await? {
                 Ok(found) => found,
                 Err(error) if sql::is_missing_table(&error) => return Err(error.into()),
                 Err(error) => {
                     let pause = backoff.next();
                     tracing::warn!(%error, retry_in = ?pause, "held events could not be looked for");
-                    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    let pause = stop.run_until_cancelled(tokio::time::sleep(pause));
+                    beside(&mut tries, pause).await?;
                     continue;
                 }
             };
@@ -88,20 +89,14 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
             tries.extend(due.into_iter().map(|due| self.one_key(due, stop)));
             let full = tries.len() >= self.config.redelivery_concurrency.max(1);
             tokio::select! {
-                Some(tried) = tries.next() => {
-                    if let Err(Halt::Failed(error)) = tried {
-                        return Err(error);
-                    }
-                }
+                Some(tried) = tries.next() => failed(tried)?,
                 () = self.pause(&mut changes, next), if found == 0 && !full => {}
                 () = stop.cancelled() => {}
             }
         }
         // A stop lets what is being tried finish.
         while let Some(tried) = tries.next().await {
-            if let Err(Halt::Failed(error)) = tried {
-                return Err(error);
-            }
+            failed(tried)?;
         }
         Ok(())
     }
@@ -208,5 +203,27 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
             claimed = true;
         }
         Ok(())
+    }
+}
+
+/// Does something while the tries go on. They have transactions open: left alone they would keep whoever waits for their
+/// locks, with all connections of the pool perhaps, and then also whoever waits here for a connection.
+async fn beside<T>(
+    tries: &mut FuturesUnordered<impl Future<Output = Result<(), Halt>>>,
+    work: impl Future<Output = T>,
+) -> Result<T, ConsumerError> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            Some(tried) = tries.next() => failed(tried)?,
+            done = &mut work => return Ok(done),
+        }
+    }
+}
+
+fn failed(tried: Result<(), Halt>) -> Result<(), ConsumerError> {
+    match tried {
+        Err(Halt::Failed(error)) => Err(error),
+        Ok(()) | Err(Halt::Stopped) => Ok(()),
     }
 }
