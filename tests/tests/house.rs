@@ -71,6 +71,22 @@ fn the_sdk_is_named_in_its_own_folder_only() {
     }
 }
 
+/// A `BEGIN` whose future is dropped leaves its transaction open in the pool: the library's own are begun where that cannot
+/// be.
+#[test]
+fn transactions_of_the_library_begin_in_one_place() {
+    for (file, text) in sources(&library()) {
+        if file.components().any(|part| part.as_os_str() == "testing") || file.ends_with("sql.rs") {
+            continue;
+        }
+        // A note of a compile error is for applications, whose transactions are their own.
+        let begins = |line: &&str| line.contains("db.begin") && !line.starts_with("note");
+        if let Some(line) = code(&text).find(begins) {
+            panic!("{} begins a transaction without `crate::sql`: {line}", file.display());
+        }
+    }
+}
+
 #[test]
 fn relay_and_consumers_do_not_know_each_other() {
     nobody_in(&["relay"], &["consumer::", "ConsumerRuntime", "inbox::"]);

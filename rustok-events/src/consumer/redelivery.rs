@@ -85,12 +85,11 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
                 }
             };
             backoff.reset();
-            let found = due.len();
             tries.extend(due.into_iter().map(|due| self.one_key(due, stop)));
             let full = tries.len() >= self.config.redelivery_concurrency.max(1);
             tokio::select! {
                 Some(tried) = tries.next() => failed(tried)?,
-                () = self.pause(&mut changes, next), if found == 0 && !full => {}
+                () = self.pause(&mut changes, next), if !full => {}
                 () = stop.cancelled() => {}
             }
         }

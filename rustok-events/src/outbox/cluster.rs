@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
-use crate::sql::statement;
+use crate::sql::{begin_write, statement};
 
 /// Why the cursors cannot be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub async fn rebase(db: &DatabaseConnection) -> Result<(), DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }
-    let txn = db.begin().await?;
+    let txn = begin_write(db).await?;
     let steps = [
         "LOCK TABLE rustok_outbox, rustok_outbox_cursor IN ACCESS EXCLUSIVE MODE",
         // Published rows lie before every snapshot from now on, the others in this transaction. Whether a row was

@@ -6,10 +6,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, TransactionTrait,
-    Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Value};
 
 use super::{
     cluster,
@@ -18,7 +15,7 @@ use super::{
 use crate::{
     clock::Clock,
     partition,
-    sql::{self, insert_if_absent, statement},
+    sql::{self, begin_write, insert_if_absent, statement},
 };
 
 /// The most rows that one batch forgets or lists.
@@ -78,7 +75,7 @@ pub async fn republish(
     let since = since.into().timestamp_micros();
     let backend = db.get_database_backend();
     let columns = store::row::COLUMNS;
-    let txn = db.begin().await?;
+    let txn = begin_write(db).await?;
     // Copied in id order, so that the copies' ids have the order of the originals'.
     let copied = match backend {
         DbBackend::Postgres => {

@@ -34,7 +34,11 @@ async fn take_one(ctx: &mut HandlerContext<'_, App>, event: Step) -> HandlerResu
 const EVENTS: i64 = 900;
 const POISON: [i64; 3] = [100, 101, 720];
 
-async fn published(database: &TestDatabase, events: impl Iterator<Item = Step>) -> MemoryTransport {
+/// Events that lie at the broker.
+pub(crate) async fn published(
+    database: &TestDatabase,
+    events: impl Iterator<Item = impl DomainEvent>,
+) -> MemoryTransport {
     let transport = MemoryTransport::new();
     let txn = database.db.begin().await.unwrap();
     TransactionalEventBus::new().publish_all_in_tx(&txn, TENANT, None, events).await.unwrap();

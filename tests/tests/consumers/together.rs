@@ -6,17 +6,17 @@ use std::{
     time::Duration,
 };
 
-use rustok_events::{
-    ConsumerConfig, ConsumerError, ConsumerRuntime, Relay, RelayConfig, TransactionalEventBus,
-    prelude::*, testing::MemoryTransport,
-};
+use rustok_events::{ConsumerConfig, ConsumerError, ConsumerRuntime, prelude::*};
 use rustok_events_tests::{Backend, TestDatabase, eventually};
-use sea_orm::{DatabaseConnection, TransactionTrait};
+use sea_orm::DatabaseConnection;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ALWAYS, App, TENANT, of_key, record};
+use crate::{
+    batches::published,
+    domain::{ALWAYS, App, of_key, record},
+};
 
 const PARTITIONS: usize = 8;
 const KEYS: i64 = 40;
@@ -59,14 +59,8 @@ struct Running {
 
 /// Two events of each key lie at the broker when the handler begins.
 async fn start(database: &TestDatabase, prepare: impl FnOnce(&Sharing)) -> Running {
-    let transport = MemoryTransport::new();
-    let txn = database.db.begin().await.unwrap();
     let wide = |number| Wide { key: format!("k{}", number % KEYS), number };
-    let events = (0..2 * KEYS).map(wide);
-    TransactionalEventBus::new().publish_all_in_tx(&txn, TENANT, None, events).await.unwrap();
-    txn.commit().await.unwrap();
-    let config = RelayConfig::default();
-    Relay::new(database.db.clone(), transport.clone(), config).drain().await.unwrap();
+    let transport = published(database, (0..2 * KEYS).map(wide)).await;
     let state = Arc::new(Sharing {
         app: App::default(),
         db: database.db.clone(),

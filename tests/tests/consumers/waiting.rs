@@ -1,12 +1,24 @@
 //! Events that wait behind another of their key, and what must never keep them waiting for nothing.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rustok_events::testing::{Fault, Faults};
+use rustok_events::{
+    ConsumerConfig, ConsumerRuntime,
+    prelude::*,
+    testing::{Fault, Faults},
+};
 use rustok_events_tests::{Backend, eventually, on_every_database};
 use sea_orm::{ConnectionTrait, TransactionTrait};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ALWAYS, App, TENANT, call_out, give_up, of_key, on, step, walk};
+use crate::{
+    batches::published,
+    domain::{ALWAYS, App, Step, TENANT, call_out, give_up, of_key, on, record, step, walk},
+};
 
 const A_MINUTE: Duration = Duration::from_mins(1);
 
@@ -99,4 +111,68 @@ async fn a_commit_whose_answer_is_lost_leaves_no_lease_on_the_next_of_the_key(da
     eventually(|| async { of_key(&database, "a").await == [1, 2] }).await;
     assert_eq!(faults.met().len(), 1);
 }
+}
+
+/// Fails once, and then waits in its transaction until its key is let go.
+#[event_handler(group = "gated", retry(attempts = 3, min = "1ms", max = "2ms"))]
+async fn wait_inside(
+    ctx: &mut HandlerContext<'_, (App, Arc<[Semaphore; 2]>)>,
+    event: Step,
+) -> HandlerResult {
+    ctx.state().0.check(event.number)?;
+    let gates = Arc::clone(&ctx.state().1);
+    gates[usize::from(event.key == "b")].acquire().await?.forget();
+    record(ctx.tx(), &event.key, event.number).await?;
+    Ok(())
+}
+
+/// Two held events are at work when one of them ends, and nobody gets a connection to look for more.
+async fn a_held_event_at_work_goes_on_without_a_connection_to_look_for_more(backend: Backend) {
+    let database = backend.create().await;
+    let (state, gates) = (App::default(), Arc::new([Semaphore::new(0), Semaphore::new(0)]));
+    state.fail(1, 1);
+    state.fail(2, 1);
+    let transport = published(&database, [step("a", 1), step("b", 2)].into_iter()).await;
+    let pool = database.connect_with(3).await;
+    let mut config = ConsumerConfig::default();
+    config.retry_in_place = Duration::ZERO;
+    let runtime = ConsumerRuntime::builder(pool.clone(), transport)
+        .state((state.clone(), Arc::clone(&gates)))
+        .config(config)
+        .handler(wait_inside)
+        .build()
+        .unwrap();
+    let token = CancellationToken::new();
+    let running = tokio::spawn(runtime.run(token.clone()));
+    // The second calls are those of the held events: their transactions have two of the three connections.
+    eventually(|| async { state.calls() == 4 }).await;
+    let third = pool.begin().await.unwrap();
+    // Queues for what the first of them gives back.
+    let next = tokio::spawn(async move { pool.begin().await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gates[0].add_permits(1);
+    let next = next.await.unwrap().unwrap();
+    assert_eq!(of_key(&database, "a").await, [1]);
+    // Time to queue for a connection to look.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    gates[1].add_permits(1);
+    let handled = tokio::time::timeout(Duration::from_secs(10), async {
+        while of_key(&database, "b").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    handled.await.expect("it waits for whoever waits for a connection");
+    third.rollback().await.unwrap();
+    next.rollback().await.unwrap();
+    token.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_event_at_work_goes_on_while_no_connection_is_left_to_look_for_more() {
+    for backend in [Backend::Postgres, Backend::MySql] {
+        if backend.is_available("a held event at work goes on") {
+            a_held_event_at_work_goes_on_without_a_connection_to_look_for_more(backend).await;
+        }
+    }
 }

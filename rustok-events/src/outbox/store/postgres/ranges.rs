@@ -9,12 +9,13 @@
 
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult};
 
 use super::sql;
-use crate::outbox::store::{BATCH, CleanedUp, PARTS};
+use crate::{
+    outbox::store::{BATCH, CleanedUp, PARTS},
+    sql::begin_write,
+};
 
 /// How long a change of the log's partitions may wait for its lock, since writers wait behind it.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '100ms'";
@@ -111,7 +112,7 @@ async fn make_ahead(
         newest.map_or((last + least, least), |newest| plan(&newest, last, window, least, now));
     let upto = from + span;
     let name = table(from);
-    let txn = db.begin().await?;
+    let txn = begin_write(db).await?;
     let made = async {
         for statement in [
             LOCK_TIMEOUT.to_owned(),
@@ -212,7 +213,7 @@ async fn raise_floors(db: &DatabaseConnection) -> Result<(), DbErr> {
 
 /// Drops a partition, if all that it holds is published; `false` if not, or if its lock was not to be had.
 async fn drop_if_published(db: &DatabaseConnection, range: &Range) -> Result<bool, DbErr> {
-    let txn = db.begin().await?;
+    let txn = begin_write(db).await?;
     let delete = "DELETE FROM rustok_outbox_range WHERE from_id = ?
                      AND upto_id <= (SELECT MIN(floor) FROM rustok_outbox_cursor)";
     let dropped = async {
