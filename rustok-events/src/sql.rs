@@ -64,6 +64,9 @@ pub(crate) const SETTINGS: &str =
     "(SELECT concat(set_config('transaction_isolation', 'read committed', true),
              set_config('synchronous_commit', 'on', true))) IS NOT NULL";
 
+/// What PostgreSQL answers to every statement of a transaction in which one failed.
+pub(crate) const ABORTED: &str = "25P02";
+
 /// Whether a statement with the condition [`SETTINGS`] failed since its transaction has another isolation level.
 pub(crate) fn is_other_isolation(error: &DbErr) -> bool {
     trouble::code(error).is_some_and(|code| code == "25001")

@@ -93,6 +93,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                     behind.push((handler.spec(), waiting));
                 }
             }
+            self.still_open(&txn, news).await?;
             // Last, so that no handler waits for a row while this transaction locks what is held.
             for (spec, waiting) in &behind {
                 self.hold_behind(&txn, spec, waiting, news).await?;

@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     EventId,
-    handler::{Delivered, ErasedHandler, HandlerSpec, Invocation},
+    handler::{Delivered, ErasedHandler, Failure, HandlerSpec, Invocation},
     held::{self, Reason, TenantKey},
     inbox::{self, Claimed, Outcome},
+    sql, trouble,
 };
 
 impl<S: Send + Sync + 'static> Processor<S> {
@@ -110,6 +111,29 @@ impl<S: Send + Sync + 'static> Processor<S> {
         Ok(waiting)
     }
 
+    /// Fails if the database has given `txn` up, and with it the claims: an error that a handler ignored. PostgreSQL
+    /// rolls such a transaction back at its commit and says nothing; MySQL and MariaDB have rolled it back by then.
+    pub(super) async fn still_open(
+        &self,
+        txn: &DatabaseTransaction,
+        news: &News,
+    ) -> Result<(), Failed> {
+        let Some((handler, event)) = news.called.get() else { return Ok(()) };
+        let given_up = match inbox::is_handled(txn, self.group, handler, *event).await {
+            Ok(handled) => !handled,
+            Err(error) if trouble::code(&error).is_some_and(|code| code == sql::ABORTED) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if !given_up {
+            return Ok(());
+        }
+        Err(Failed::Handler(Failure::retryable(
+            "ignored_error",
+            "a statement in `ctx.tx()` failed, the handler ignored the error, and the database gave the transaction up: \
+             return the error, or run a statement that may fail in a savepoint, `ctx.tx().begin()`",
+        )))
+    }
+
     /// Holds claimed messages behind others of their keys: the last that `txn` does.
     pub(super) async fn hold_behind(
         &self,
@@ -136,6 +160,9 @@ impl<S: Send + Sync + 'static> Processor<S> {
         deliveries: &[&Delivered],
         news: &News,
     ) -> Result<(), Failed> {
+        if txn.is_some() {
+            news.called.get_or_init(|| (handler.spec().name, deliveries[0].meta.id));
+        }
         let invocation =
             Invocation { txn, bus: &self.bus, state: &*self.state, published: &news.published };
         self.surroundings.call(handler, invocation, deliveries).await.map_err(Failed::Handler)

@@ -16,14 +16,15 @@ use super::{
     verdict::{Verdict, judge},
 };
 use crate::{
-    backoff,
+    EventId, backoff,
     handler::{ErasedHandler, Failure, OnDeadLetter, RetryPolicy},
     held::{self, Claim, Failing, HeldEvent, Holder},
     inbox,
 };
 
 impl<S: Send + Sync + 'static> Processor<S> {
-    /// Tries a claimed event. Returns the next of its key, claimed too, if it was handled and there is one.
+    /// Tries a claimed event. Returns the next of its key, claimed too, if it was handled and there is one. While the
+    /// group pauses it is given back: waiting here, it would keep other groups' events from being tried.
     pub(super) async fn redeliver(
         &self,
         event: &HeldEvent,
@@ -36,9 +37,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let retry = policy.map_or(RetryPolicy::new(), |options| options.retry);
         let mut conflicts = 0;
         let failure = loop {
-            if self.breaker.ready(stop).await.is_err() {
-                self.give_back(event, claim, self.config.clock.now()).await?;
-                return Err(Halt::Stopped);
+            if stop.is_cancelled() || self.breaker.is_open() {
+                return self.give_all_back(claim, stop).await.map(|()| None);
             }
             match self.attempt_held(event, &message, &targets, claim).await {
                 Ok(next) => {
@@ -51,6 +51,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                     tokio::time::sleep(backoff::pause(min, max, conflicts)).await;
                 }
                 Err(Failed::Database(error)) => self.database_failed(error)?,
+                // The next round gives it back.
                 Err(Failed::Handler(failure)) if self.breaker.suspects(message.id(), &failure) => {}
                 Err(Failed::Handler(failure)) => break failure,
             }
@@ -71,7 +72,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                     .is_some_and(|options| options.on_dead_letter == OnDeadLetter::Park),
             },
         };
-        self.failed_again(event, claim, &failure, failing, stop).await?;
+        self.failed_again(event, message.id(), claim, &failure, failing, stop).await?;
         Ok(None)
     }
 
@@ -126,6 +127,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 };
                 if mine {
                     self.call(Some(&txn), *handler, &delivered, &news).await?;
+                    self.still_open(&txn, &news).await?;
                 }
             }
             let holder = self.held_by(&event.handler);
@@ -152,6 +154,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
     async fn failed_again(
         &self,
         event: &HeldEvent,
+        id: EventId,
         claim: &Claim,
         failure: &Failure,
         failing: Failing,
@@ -163,7 +166,15 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 let txn = self.writer.begin().await?;
                 let holder = self.held_by(&event.handler);
                 let now = self.config.clock.now();
-                let failed = held::fail(&txn, holder, event, claim, failure, failing, now).await;
+                let failed = async {
+                    let failed =
+                        held::fail(&txn, holder, event, claim, failure, failing, now).await?;
+                    if failed && matches!(failing, Failing::Skipped) {
+                        inbox::skip(&txn, self.group, &event.handler, id).await?;
+                    }
+                    Ok(())
+                };
+                let failed = failed.await;
                 self.writer.end_own(txn, failed).await
             };
             match recorded.await {

@@ -22,7 +22,6 @@ use crate::{
     backoff::Backoff,
     held::{self, Claim, Due, Holder},
     sql,
-    transport::TopicName,
 };
 
 /// How long a row is leased if a handler may take as long as it likes.
@@ -33,20 +32,12 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// The one worker of a runtime that tries held events again.
 pub(super) struct Redelivery<S> {
     processors: Vec<Arc<Processor<S>>>,
-    holders: Vec<(&'static str, &'static str, TopicName)>,
     config: ConsumerConfig,
 }
 
 impl<S: Send + Sync + 'static> Redelivery<S> {
     pub(super) fn new(processors: Vec<Arc<Processor<S>>>, config: ConsumerConfig) -> Self {
-        let holders = processors
-            .iter()
-            .flat_map(|processor| {
-                let names = processor.handlers.iter().map(|handler| handler.spec().name);
-                names.chain([""]).map(|name| (processor.group, name, processor.topic.clone()))
-            })
-            .collect();
-        Self { processors, holders, config }
+        Self { processors, config }
     }
 
     /// Works until `stop` is cancelled; what is being tried is finished, at most as long as a stop may take.
@@ -137,8 +128,14 @@ impl<S: Send + Sync + 'static> Redelivery<S> {
         }
     }
 
+    /// Who may hold something that is to be tried now: a group that pauses tries nothing.
     fn holders(&self) -> impl Iterator<Item = Holder<'_>> {
-        self.holders.iter().map(|(group, handler, topic)| Holder { group, handler, topic })
+        let trying = self.processors.iter().filter(|processor| !processor.breaker.is_open());
+        trying.flat_map(|processor| {
+            let (group, topic) = (processor.group, &processor.topic);
+            let names = processor.handlers.iter().map(|handler| handler.spec().name);
+            names.chain([""]).map(move |handler| Holder { group, handler, topic })
+        })
     }
 
     /// Makes keys go on that wait for nothing. No handler leaves one: rows were deleted by hand.

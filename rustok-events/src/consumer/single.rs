@@ -161,6 +161,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 let spec = handler.spec();
                 let waiting =
                     self.deliver(&txn, handler, &[message], attempt, false, &news).await?;
+                self.still_open(&txn, &news).await?;
                 self.hold_behind(&txn, &spec, &waiting, &news).await
             };
             let handled = handled.await;

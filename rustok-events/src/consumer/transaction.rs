@@ -1,7 +1,7 @@
 //! The transaction that inbox, effects and follow-ups share, from its begin to its commit.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -9,7 +9,7 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::halt::Failed;
-use crate::{fault::Faults, held, outbox::wake, sql};
+use crate::{EventId, fault::Faults, handler::Failure, held, outbox::wake, sql, trouble};
 
 /// The database, and how many transactions may be open on it at once.
 pub(super) struct Writer {
@@ -44,6 +44,8 @@ pub(super) struct News {
     pub(super) published: AtomicBool,
     /// Events were held.
     pub(super) held: AtomicBool,
+    /// The first event that was claimed in it and that a handler was called with, and that handler.
+    pub(super) called: OnceLock<(&'static str, EventId)>,
     /// Why it cannot be committed.
     stumble: Mutex<Option<Stumble>>,
 }
@@ -132,7 +134,7 @@ impl Writer {
                 Err(error) => Err(Failed::Database(error)),
             };
         }
-        self.commit(txn).await?;
+        self.commit(txn).await.map_err(commit_failed)?;
         if news.published.load(Ordering::Relaxed) {
             wake::notify();
         }
@@ -176,5 +178,16 @@ impl Writer {
         self.faults.database("consumer.commit.before").await?;
         txn.commit().await?;
         self.faults.database("consumer.commit.after").await
+    }
+}
+
+/// Whose doing it is that a transaction of handlers could not be committed. What the database refuses by then, such as a
+/// constraint that it looks at last, is theirs: waiting does not mend it.
+fn commit_failed(error: DbErr) -> Failed {
+    match trouble::of(&error) {
+        trouble @ trouble::Trouble::Refused if trouble::code(&error).is_some() => {
+            Failed::Handler(Failure::of_database("commit_refused", error.to_string(), trouble))
+        }
+        _ => Failed::Database(error),
     }
 }

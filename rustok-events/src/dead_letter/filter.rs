@@ -65,6 +65,10 @@ impl Filter {
         self.and("id = ?", id)
     }
 
+    pub(super) fn after(self, id: i64) -> Self {
+        self.and("id > ?", id)
+    }
+
     fn and(mut self, condition: &'static str, value: impl Into<Value>) -> Self {
         self.conditions.push((condition, value.into()));
         self

@@ -45,14 +45,12 @@ impl DeadLetters {
     /// # Errors
     /// The database's; what was changed before it stays changed.
     pub async fn retry_all(&self, filter: &Filter) -> Result<u64, DeadLetterError> {
-        let filter = filter.clone().limit(PAGE);
-        let mut retried = 0;
+        let (mut retried, mut last) = (0, i64::MIN);
         loop {
-            // What is retried is no longer dead, so the first page is always the next one.
-            let page = self.list(&filter).await?;
-            if page.is_empty() {
-                return Ok(retried);
-            }
+            // Behind those of the last page, which may be dead again by now.
+            let page = self.list(&filter.clone().after(last).limit(PAGE)).await?;
+            let Some(letter) = page.last() else { return Ok(retried) };
+            last = letter.id;
             let mut keys = HashSet::new();
             for letter in &page {
                 let done = match key(letter) {

@@ -43,8 +43,8 @@ impl Failure {
         Self { code, error: error.to_string(), class: FailureClass::Terminal }
     }
 
-    /// A short, stable code: `handler_error`, `handler_panic`, `handler_timeout`, or one that names what could not be
-    /// read.
+    /// A short, stable code: `handler_error`, `handler_panic`, `handler_timeout`, `ignored_error` (of the database, by
+    /// which it gave the transaction up), `commit_refused`, or one that names what could not be read.
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -60,6 +60,11 @@ impl Failure {
             FailureClass::Retryable(trouble) => trouble,
             _ => None,
         }
+    }
+
+    /// A failure that a database is part of.
+    pub(crate) fn of_database(code: &'static str, error: String, trouble: Trouble) -> Self {
+        Self { code, error, class: FailureClass::Retryable(Some(trouble)) }
     }
 
     pub(crate) fn unreadable(code: &'static str, error: impl fmt::Display) -> Self {

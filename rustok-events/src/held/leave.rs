@@ -42,7 +42,7 @@ pub(crate) async fn complete(
 }
 
 /// Writes down that a claimed event failed again, and gives it back. What waits behind it goes on if it no longer
-/// blocks its key.
+/// blocks its key. `false` if the claim was lost.
 pub(crate) async fn fail(
     txn: &DatabaseTransaction,
     holder: Holder<'_>,
@@ -51,7 +51,7 @@ pub(crate) async fn fail(
     failure: &Failure,
     failing: Failing,
     now: DateTime<Utc>,
-) -> Result<(), DbErr> {
+) -> Result<bool, DbErr> {
     let (state, due_at, attempts_left, blocks_key) = match failing {
         Failing::Retry { due_at, attempts_left } => {
             (state::RETRY, micros(due_at), attempts_left, event.key.is_some())
@@ -80,14 +80,15 @@ pub(crate) async fn fail(
         state::RETRY.into(),
         claim.owner.as_str().into(),
     ];
-    let failed = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
-    if failed.rows_affected() == 1
+    let updated = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
+    let failed = updated.rows_affected() == 1;
+    if failed
         && !blocks_key
         && let Some(key) = &event.key
     {
         promote(txn, holder, key, now, None).await?;
     }
-    Ok(())
+    Ok(failed)
 }
 
 /// Gives a claimed event back untried.

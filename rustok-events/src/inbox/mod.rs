@@ -54,6 +54,21 @@ pub(crate) async fn held(
     rows.iter().map(|row| row.try_get("", "event_id")).collect()
 }
 
+/// Whether an event counts as handled, as it does in the transaction that has claimed it.
+pub(crate) async fn is_handled(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    event: EventId,
+) -> Result<bool, DbErr> {
+    let select = "SELECT 1 AS known FROM rustok_inbox
+                   WHERE group_name = ? AND handler = ? AND event_id = ? AND outcome = ?";
+    let outcome = Outcome::Handled.as_str().into();
+    let values = [group.into(), handler.into(), event.as_uuid().into(), outcome];
+    let row = txn.query_one_raw(statement(txn.get_database_backend(), select, values)).await?;
+    Ok(row.is_some())
+}
+
 /// Changes what became of a claimed event.
 pub(crate) async fn set(
     txn: &DatabaseTransaction,

@@ -133,6 +133,9 @@ impl TransactionalEventBus {
 
     /// Commits and wakes the relays of this process, so that they need not wait for their next look.
     ///
+    /// Like `txn.commit()`, it says nothing where an error of a statement was ignored before: PostgreSQL rolls such a
+    /// transaction back then, its events too. Return such errors, or run what may fail in a savepoint (`txn.begin()`).
+    ///
     /// # Errors
     /// [`CommitError::Ambiguous`] if the connection was lost before the database answered.
     pub async fn commit(&self, txn: DatabaseTransaction) -> Result<(), CommitError> {

@@ -10,7 +10,7 @@ use rustok_events::{
 use rustok_events_tests::{TestDatabase, on_every_database};
 
 use crate::domain::{
-    ALWAYS, App, Loose, Step, TENANT, gather, of_key, on, record, run, step, walk,
+    ALWAYS, App, Loose, Step, TENANT, gather, give_up, of_key, on, record, run, step, walk,
 };
 
 /// The same group and event as [`walk`], another handler.
@@ -110,6 +110,26 @@ async fn all_that_match_are_retried(database) {
     assert_eq!(letters.retry_all(&Filter::new()).await.unwrap(), 2);
     app.settle().await.unwrap();
     assert_eq!((of_key(&database, "a").await, of_key(&database, "b").await), (vec![1], vec![2, 7]));
+}
+}
+
+on_every_database! {
+async fn each_that_matches_is_retried_once_though_it_is_dead_again_at_once(database) {
+    let state = App::default();
+    let app = on(&database).state(state.clone()).handler(give_up).start().await.unwrap();
+    // More than are looked at at once.
+    let events = 250;
+    for number in 0..events {
+        state.fail(number, ALWAYS);
+    }
+    app.publish_all(TENANT, (0..events).map(|number| step(&format!("k{number}"), number))).await.unwrap();
+    app.settle().await.unwrap();
+    let (letters, all) = (app.letters(), Filter::new());
+    let retried = tokio::time::timeout(Duration::from_secs(20), letters.retry_all(&all));
+    assert_eq!(retried.await.expect("it ends").unwrap(), 250);
+    app.settle().await.unwrap();
+    let dead = app.letters().list(&all).await.unwrap();
+    assert!(dead.len() == 250 && dead.iter().all(|letter| letter.attempts == 2));
 }
 }
 

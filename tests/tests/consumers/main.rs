@@ -4,6 +4,7 @@
 
 mod around;
 mod batches;
+mod commits;
 mod domain;
 mod failing;
 mod grants;

@@ -199,6 +199,24 @@ async fn an_unknown_version_is_parked_or_passed_over_where_that_is_wanted(databa
 }
 
 on_every_database! {
+async fn a_held_event_that_is_passed_over_later_is_forgotten_like_others(database) {
+    let old = on(&database).state(App::default()).handler(stride).start().await.unwrap();
+    old.publish(TENANT, newer("a", 1)).await.unwrap();
+    old.settle().await.unwrap();
+    old.stop().await.unwrap();
+    let outcomes = "SELECT COUNT(*) FROM rustok_inbox WHERE outcome = 'skipped'";
+    assert_eq!(database.count(outcomes).await, 0);
+    let app = on(&database).state(App::default()).handler(stride).consumers(|config| {
+        config.unknown_version = OnUnreadable::Skip;
+    });
+    let app = app.start().await.unwrap();
+    app.clock().advance(Duration::from_hours(1));
+    eventually(|| async { database.count(outcomes).await == 1 }).await;
+    assert_eq!(database.count("SELECT COUNT(*) FROM rustok_held WHERE state = 'skipped'").await, 1);
+}
+}
+
+on_every_database! {
 async fn an_event_that_no_handler_is_for_is_passed_over_or_recorded(database) {
     let app = on(&database).state(App::default()).handler(walk).start().await.unwrap();
     app.publish(TENANT, Jump { key: "a".to_owned() }).await.unwrap();

@@ -11,7 +11,7 @@ use rustok_events::{
     testing::{Fault, Faults},
 };
 use rustok_events_tests::{Backend, eventually, on_every_database};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DbErr, TransactionTrait};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -175,4 +175,51 @@ async fn a_held_event_at_work_goes_on_while_no_connection_is_left_to_look_for_mo
             a_held_event_at_work_goes_on_without_a_connection_to_look_for_more(backend).await;
         }
     }
+}
+
+/// Has a database of its own, which is away once nothing else is wrong.
+#[event_handler(group = "cut_off", retry(attempts = 3, min = "100ms", max = "10s"))]
+async fn cut_off(ctx: &mut HandlerContext<'_, App>, event: Step) -> HandlerResult {
+    if event.key != "well" {
+        ctx.state().check(event.number)?;
+        return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed).into());
+    }
+    Ok(())
+}
+
+#[event_handler(group = "well", retry(attempts = 3, min = "100ms", max = "10s"))]
+async fn well(ctx: &mut HandlerContext<'_, App>, event: Step) -> HandlerResult {
+    if event.key == "well" {
+        ctx.state().check(event.number)?;
+        record(ctx.tx(), &event.key, event.number).await?;
+    }
+    Ok(())
+}
+
+on_every_database! {
+async fn held_events_of_a_group_that_pauses_keep_no_other_group_waiting(database) {
+    let state = App::default();
+    let app = on(&database).state(state.clone()).handler(cut_off).handler(well).start().await.unwrap();
+    let held = "SELECT COUNT(*) FROM rustok_held WHERE group_name = ";
+    // As many as are tried at a time.
+    for number in 0..4 {
+        state.fail(number, ALWAYS);
+        app.publish(TENANT, step(&format!("k{number}"), number)).await.unwrap();
+    }
+    app.settle().await.unwrap();
+    assert_eq!(database.count(&format!("{held} 'cut_off'")).await, 4);
+    let calls = state.calls();
+    for number in 0..4 {
+        state.fail(number, 0);
+    }
+    app.clock().advance(A_MINUTE);
+    eventually(|| async { state.calls() > calls }).await;
+    state.fail(9, ALWAYS);
+    app.publish(TENANT, step("well", 9)).await.unwrap();
+    eventually(|| async { database.count(&format!("{held} 'well'")).await == 1 }).await;
+    state.fail(9, 0);
+    app.clock().advance(A_MINUTE);
+    eventually(|| async { of_key(&database, "well").await == [9] }).await;
+    assert_eq!(database.count(&format!("{held} 'cut_off'")).await, 4, "an outage is no attempt");
+}
 }
