@@ -1,6 +1,6 @@
 //! How far one member has read one partition, and when it is worth asking for more.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use tokio::time::Instant;
 
@@ -20,8 +20,8 @@ pub(super) struct Cursor {
     /// What was known when the partition was last asked.
     asked: Option<News>,
     rest: Option<Rest>,
-    /// How many messages were handed out and not acknowledged.
-    pub(super) unacknowledged: u64,
+    /// The offsets that were handed out and not acknowledged: one range, or more where something was skipped.
+    handed_out: Vec<Range<u64>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,11 +33,17 @@ struct Rest {
 impl Cursor {
     /// Begins after what the group is done with.
     pub(super) fn after(stored: Option<u64>) -> Self {
-        Self { next: stored.map(|offset| offset + 1), asked: None, rest: None, unacknowledged: 0 }
+        let next = stored.map(|offset| offset + 1);
+        Self { next, asked: None, rest: None, handed_out: Vec::new() }
     }
 
     pub(super) fn next(&self) -> Option<u64> {
         self.next
+    }
+
+    /// How many messages were handed out and not acknowledged.
+    pub(super) fn unacknowledged(&self) -> u64 {
+        self.handed_out.iter().map(|offsets| offsets.end - offsets.start).sum()
     }
 
     /// Whether there may be something to read.
@@ -66,7 +72,12 @@ impl Cursor {
         self.next = Some(last + 1);
         self.asked = Some(news);
         self.rest = None;
-        self.unacknowledged += count;
+        let end = last + 1;
+        let start = end.saturating_sub(count);
+        match self.handed_out.last_mut() {
+            Some(before) if before.end == start => before.end = end,
+            _ => self.handed_out.push(start..end),
+        }
     }
 
     /// The answer was empty.
@@ -80,7 +91,10 @@ impl Cursor {
 
     /// Everything up to and including `offset` is done.
     pub(super) fn acknowledge(&mut self, offset: u64) {
-        self.unacknowledged = self.next.unwrap_or(0).saturating_sub(offset + 1);
+        self.handed_out.retain_mut(|offsets| {
+            offsets.start = offsets.start.max(offset + 1);
+            !offsets.is_empty()
+        });
     }
 
     /// The group has got on without this member, or the broker removed what was next.
@@ -92,7 +106,7 @@ impl Cursor {
     /// group is done with then.
     pub(super) fn lose(&mut self, now: Instant) {
         self.next = None;
-        self.unacknowledged = 0;
+        self.handed_out.clear();
         self.rest = Some(Rest { until: now + MIN_REST, length: MIN_REST });
     }
 }
@@ -133,5 +147,25 @@ mod tests {
         cursor.skip_to(20);
         cursor.found_nothing(news(0, 20), now);
         assert!(!cursor.is_suspect(), "its owner has read everything");
+    }
+    #[test]
+    fn what_was_skipped_was_not_handed_out() {
+        let mut cursor = Cursor::after(Some(49));
+        cursor.read(79, 30, news(0, 100));
+        cursor.read(99, 20, news(0, 100));
+        assert_eq!(cursor.unacknowledged(), 50);
+        cursor.skip_to(5001);
+        assert_eq!(cursor.unacknowledged(), 50, "still at work");
+        cursor.read(5009, 9, news(0, 5010));
+        cursor.acknowledge(89);
+        assert_eq!(cursor.unacknowledged(), 10 + 9);
+        cursor.acknowledge(99);
+        assert_eq!(cursor.unacknowledged(), 9);
+        cursor.acknowledge(5004);
+        assert_eq!(cursor.unacknowledged(), 5);
+        cursor.acknowledge(50);
+        assert_eq!(cursor.unacknowledged(), 5, "a late one undoes nothing");
+        cursor.acknowledge(5009);
+        assert_eq!(cursor.unacknowledged(), 0);
     }
 }

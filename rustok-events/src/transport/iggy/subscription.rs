@@ -79,9 +79,9 @@ impl Member {
         let count = self.cursors.len();
         let chosen = (0..count)
             .map(|step| (self.turn + step) % count)
-            .filter(|&partition| self.cursors[partition].unacknowledged < self.bound)
+            .filter(|&partition| self.cursors[partition].unacknowledged() < self.bound)
             .filter(|&partition| self.cursors[partition].is_ready(news(partition), now))
-            .min_by_key(|&partition| self.cursors[partition].unacknowledged)?;
+            .min_by_key(|&partition| self.cursors[partition].unacknowledged())?;
         self.turn = (chosen + 1) % count;
         Some((chosen, news(chosen)))
     }
