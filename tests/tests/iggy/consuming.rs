@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    ops::Range,
     time::{Duration, Instant},
 };
 
-use iggy::prelude::{Identifier, IggyMessage, MessageClient as _, Partitioning};
+use iggy::prelude::{Identifier, IggyClient, IggyMessage, MessageClient as _, Partitioning};
 use rustok_events::{
     EventTransport, TransportError,
-    transport::{IncomingMessage, StartFrom, Subscription},
+    transport::{IncomingMessage, StartFrom, Subscription, TopicName},
 };
 
 use crate::broker::{Broker, join, nothing_comes, number, provision, publish, take};
@@ -206,6 +207,17 @@ pub(crate) async fn a_publish_wakes_a_consumer_of_the_same_process(broker: Broke
     assert!(p50 < Duration::from_millis(5), "{waits:?}");
 }
 
+/// Publishes as another process does: without telling the consumers in this one.
+async fn send(client: &IggyClient, topic: &TopicName, partition: u32, numbers: Range<u64>) {
+    let (stream, name) =
+        (Identifier::named(topic.stream()).unwrap(), Identifier::named(topic.topic()).unwrap());
+    let mut sent: Vec<_> = numbers
+        .map(|number| IggyMessage::builder().payload(number.to_string().into()).build().unwrap())
+        .collect();
+    let to = Partitioning::partition_id(partition);
+    client.send_messages(&stream, &name, &to, &mut sent).await.unwrap();
+}
+
 pub(crate) async fn messages_of_another_client_are_seen_soon(broker: Broker) {
     let transport = broker.transport().await;
     let topic = broker.topic("orders");
@@ -213,12 +225,8 @@ pub(crate) async fn messages_of_another_client_are_seen_soon(broker: Broker) {
     let mut member = join(&transport, "readers", &topic).await;
     nothing_comes(&mut *member).await;
     let client = broker.plain_client().await;
-    let (stream, name) =
-        (Identifier::named(topic.stream()).unwrap(), Identifier::named(topic.topic()).unwrap());
     for (partition, number) in [(3, 0), (0, 1), (1, 2)] {
-        let mut sent = [IggyMessage::builder().payload(number.to_string().into()).build().unwrap()];
-        let to = Partitioning::partition_id(partition);
-        client.send_messages(&stream, &name, &to, &mut sent).await.unwrap();
+        send(&client, &topic, partition, number..number + 1).await;
         let stored = Instant::now();
         let received = take(&mut *member, 1).await;
         assert_eq!(
@@ -228,4 +236,25 @@ pub(crate) async fn messages_of_another_client_are_seen_soon(broker: Broker) {
         assert!(stored.elapsed() < Duration::from_millis(500), "{:?}", stored.elapsed());
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
+}
+
+pub(crate) async fn a_transport_that_was_shut_down_keeps_no_other_from_watching(broker: Broker) {
+    let (first, second) = (broker.transport().await, broker.transport().await);
+    let topic = broker.topic("orders");
+    provision(&first, &topic, 1).await;
+    let client = broker.plain_client().await;
+    // Only the first transport is there to see it.
+    let mut held = join(&first, "first", &topic).await;
+    nothing_comes(&mut *held).await;
+    send(&client, &topic, 0, 0..1).await;
+    take(&mut *held, 1).await;
+    let mut member = join(&second, "second", &topic).await;
+    take(&mut *member, 1).await;
+    nothing_comes(&mut *member).await;
+    first.shutdown().await.unwrap();
+    for next in 1..3 {
+        send(&client, &topic, 0, next..next + 1).await;
+        assert_eq!(number(&take(&mut *member, 1).await[0]), next);
+    }
+    drop(held);
 }

@@ -14,10 +14,10 @@ use crate::transport::TopicName;
 
 /// The pause after a look that found something new.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
-/// The pause after a look that failed.
+/// The pause after a look that failed. Others may look meanwhile.
 const ERROR_PAUSE: Duration = Duration::from_millis(500);
 
-/// Watches one topic as long as it lives.
+/// Watches one topic as long as it lives and its link is open.
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub(super) signal: Arc<TopicSignal>,
@@ -44,26 +44,30 @@ impl Drop for Watcher {
 }
 
 async fn watch(signal: Arc<TopicSignal>, topic: TopicName, link: Arc<Link>, max_pause: Duration) {
-    let _only_one = signal.watching.lock().await;
-    let mut pause = MIN_PAUSE;
-    loop {
-        let looked = async {
-            let connection = link.get(max_pause).await?;
-            provision::details(&connection, &topic).await
-        };
-        match looked.await {
-            Ok(Some(details)) => {
-                let changed = signal.ends(&ends(&details));
-                pause = if changed { MIN_PAUSE } else { (pause * 2).min(max_pause) };
-            }
-            Ok(None) => pause = ERROR_PAUSE,
-            Err(error) => {
-                tracing::debug!(%topic, %error, "the topic could not be looked at");
-                pause = ERROR_PAUSE;
-            }
+    while !link.is_closed() {
+        let only_one = signal.watching.lock().await;
+        let mut pause = MIN_PAUSE;
+        while let Some(details) = look(&topic, &link, max_pause).await {
+            let changed = signal.ends(&ends(&details));
+            pause = if changed { MIN_PAUSE } else { (pause * 2).min(max_pause) };
+            tokio::time::sleep(pause).await;
         }
-        tokio::time::sleep(pause).await;
+        // Another transport may see what this one cannot: it was shut down, or its log-in is refused.
+        drop(only_one);
+        tokio::time::sleep(ERROR_PAUSE).await;
     }
+}
+
+/// What the broker says of the topic; nothing if it cannot be asked or has no such topic.
+async fn look(topic: &TopicName, link: &Link, max_pause: Duration) -> Option<TopicDetails> {
+    let looked = async {
+        let connection = link.get(max_pause).await?;
+        provision::details(&connection, topic).await
+    };
+    looked.await.unwrap_or_else(|error| {
+        tracing::debug!(%topic, %error, "the topic could not be looked at");
+        None
+    })
 }
 
 /// The offsets after each partition's last message, in order of the partitions.
