@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iggy::prelude::{Identifier, IggyClient, IggyMessage, MessageClient as _, Partitioning};
+use iggy::prelude::{
+    CompressionAlgorithm, Identifier, IggyClient, IggyExpiry, IggyMessage, MaxTopicSize,
+    MessageClient as _, Partitioning, TopicClient as _,
+};
 use rustok_events::{
     EventTransport, TransportError,
     transport::{IncomingMessage, StartFrom, Subscription, TopicName},
@@ -257,4 +260,39 @@ pub(crate) async fn a_transport_that_was_shut_down_keeps_no_other_from_watching(
         assert_eq!(number(&take(&mut *member, 1).await[0]), next);
     }
     drop(held);
+}
+
+pub(crate) async fn a_topic_that_is_made_anew_is_read_from_its_beginning(broker: Broker) {
+    let transport = broker.transport().await;
+    let topic = broker.topic("orders");
+    provision(&transport, &topic, 1).await;
+    let client = broker.plain_client().await;
+    send(&client, &topic, 0, 0..4).await;
+    let mut member = join(&transport, "readers", &topic).await;
+    let mut had = 4;
+    // Of less than it had, and of as much.
+    for has in [3, 3] {
+        take(&mut *member, had).await;
+        member.acknowledge(0, had as u64 - 1).await.unwrap();
+        nothing_comes(&mut *member).await;
+        make_anew(&client, &topic).await;
+        send(&client, &topic, 0, 0..has as u64).await;
+        let told = tokio::time::timeout(Duration::from_secs(10), member.next(1)).await;
+        let error = told.expect("it is noticed").unwrap_err();
+        // A consumer joins again after both.
+        assert!(error.is_retryable() || matches!(error, TransportError::NotFound(_)), "{error:?}");
+        member = join(&transport, "readers", &topic).await;
+        had = has;
+    }
+    assert_eq!(take(&mut *member, 3).await.iter().map(number).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+/// Deletes a topic of one partition and makes another of the same name.
+async fn make_anew(client: &IggyClient, topic: &TopicName) {
+    let (stream, name) =
+        (Identifier::named(topic.stream()).unwrap(), Identifier::named(topic.topic()).unwrap());
+    client.delete_topic(&stream, &name).await.unwrap();
+    let (none, age, size) =
+        (CompressionAlgorithm::None, IggyExpiry::ServerDefault, MaxTopicSize::ServerDefault);
+    client.create_topic(&stream, topic.topic(), 1, none, None, age, size).await.unwrap();
 }

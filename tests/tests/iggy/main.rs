@@ -63,7 +63,8 @@ cases! {
         groups_do_not_disturb_each_other,
         a_publish_wakes_a_consumer_of_the_same_process,
         messages_of_another_client_are_seen_soon,
-        a_transport_that_was_shut_down_keeps_no_other_from_watching;
+        a_transport_that_was_shut_down_keeps_no_other_from_watching,
+        a_topic_that_is_made_anew_is_read_from_its_beginning;
     connecting:
         a_wrong_password_is_named_and_not_shown,
         a_personal_access_token_lets_in;

@@ -7,7 +7,7 @@ use rustok_events::{EventTransport, TransportError, iggy::IggyTransport, transpo
 use rustok_events_tests::eventually;
 
 use crate::{
-    broker::{Broker, join, message, number, provision, publish, take},
+    broker::{Broker, join, message, nothing_comes, number, provision, publish, take},
     proxy::{Fate, Proxy},
 };
 
@@ -16,6 +16,7 @@ const POLL: u32 = 100;
 const SEND: u32 = 101;
 const GET_OFFSET: u32 = 120;
 const STORE_OFFSET: u32 = 121;
+const GET_TOPIC: u32 = 300;
 
 async fn behind_a_proxy() -> (Broker, Proxy, IggyTransport) {
     let broker = Broker::embedded().await;
@@ -137,6 +138,25 @@ async fn a_damaged_log_is_named_with_its_place() {
     assert_eq!(damaged.code(), "log_damaged");
     // Should it be mended, it goes on there.
     assert_eq!(take(&mut *member, 2).await.iter().map(number).collect::<Vec<_>>(), [2, 3]);
+}
+
+/// A topic that is emptied begins at offset 0 again, and its consumers are its members still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_ends_before_what_was_read_is_joined_anew() {
+    let (broker, proxy, transport) = behind_a_proxy().await;
+    let topic = broker.topic("orders");
+    publish(&transport, &topic, 0, 0..10).await;
+    let mut member = join(&transport, "readers", &topic).await;
+    take(&mut *member, 10).await;
+    nothing_comes(&mut *member).await;
+    // The current offset of the only partition, behind the 57 bytes of what is said of the topic.
+    proxy.decide(|code| if code == GET_TOPIC { Fate::Patch(57 + 16, 3) } else { Fate::Answer });
+    let told = tokio::time::timeout(Duration::from_secs(5), member.next(1)).await;
+    let anew = told.expect("it is noticed").unwrap_err();
+    assert!(matches!(&anew, TransportError::Unavailable(_)) && anew.is_retryable(), "{anew:?}");
+    assert!(anew.to_string().contains("partition 0"), "{anew}");
+    drop(member);
+    assert_eq!(take(&mut *join(&transport, "readers", &topic).await, 10).await.len(), 10);
 }
 
 /// A lag that cannot be asked for is not a lag of zero.

@@ -52,6 +52,7 @@ impl Cursor {
             Some(rest) => rest.until <= now,
             None => {
                 self.asked.is_none_or(|asked| asked.published != news.published)
+                    || self.may_be_ahead(news)
                     || news.end > self.next.unwrap_or(0)
             }
         }
@@ -60,6 +61,11 @@ impl Cursor {
     /// Whether the last answer was empty although there are messages.
     pub(super) fn is_suspect(&self) -> bool {
         self.rest.is_some()
+    }
+
+    /// Whether the partition was seen to begin anew since it was last asked: it may have less than was read of it.
+    pub(super) fn may_be_ahead(&self, news: News) -> bool {
+        self.asked.is_some_and(|asked| asked.begun != news.begun)
     }
 
     /// When it is worth asking again without news.
@@ -116,7 +122,7 @@ mod tests {
     use super::*;
 
     fn news(published: u64, end: u64) -> News {
-        News { published, end }
+        News { published, end, begun: 0 }
     }
 
     #[test]
@@ -131,6 +137,18 @@ mod tests {
         cursor.read(4, 5, news(1, 0));
         assert!(!cursor.is_ready(news(1, 5), now), "all of it was read");
         assert!(cursor.is_ready(news(1, 6), now));
+    }
+
+    #[test]
+    fn a_partition_that_begins_anew_is_asked_though_it_has_less_than_was_read() {
+        let now = Instant::now();
+        let mut cursor = Cursor::after(None);
+        cursor.read(4999, 5000, news(0, 4000));
+        assert!(!cursor.is_ready(news(0, 4500), now), "a look from before the messages came");
+        let anew = News { begun: 1, ..news(0, 10) };
+        assert!(cursor.is_ready(anew, now) && cursor.may_be_ahead(anew));
+        cursor.found_nothing(anew, now);
+        assert!(!cursor.is_ready(anew, now), "once is enough");
     }
 
     #[test]

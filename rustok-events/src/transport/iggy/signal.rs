@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
 };
 
+use iggy::prelude::IggyTimestamp;
 use tokio::sync::watch;
 
 use crate::transport::TopicName;
@@ -18,14 +19,16 @@ pub(super) struct News {
     pub(super) published: u64,
     /// The offset after the last message, as last seen.
     pub(super) end: u64,
+    /// Grows whenever the partition was seen to begin anew: it had less than before, or is of another topic.
+    pub(super) begun: u64,
 }
 
 /// The news of one topic at one broker.
 #[derive(Debug)]
 pub(super) struct TopicSignal {
     partitions: watch::Sender<Vec<News>>,
-    /// Held by the one watcher that asks the broker, of however many transports.
-    pub(super) watching: tokio::sync::Mutex<()>,
+    /// Held by the one watcher that asks the broker, of however many transports. When the topic that it saw was made.
+    pub(super) watching: tokio::sync::Mutex<Option<IggyTimestamp>>,
 }
 
 type Signals = HashMap<(Arc<str>, TopicName), Weak<TopicSignal>>;
@@ -75,6 +78,15 @@ impl TopicSignal {
         self.update(ends, |_, end| end)
     }
 
+    /// The topic is another one of the same name.
+    pub(super) fn begin_anew(&self) {
+        self.partitions.send_modify(|partitions| {
+            for news in partitions {
+                news.begun += 1;
+            }
+        });
+    }
+
     /// Takes over ends that may be older than those that are known: none is lowered.
     pub(super) fn at_least(&self, ends: &[u64]) -> bool {
         self.update(ends, u64::max)
@@ -89,6 +101,7 @@ impl TopicSignal {
             for (news, end) in partitions.iter_mut().zip(ends) {
                 let end = new(news.end, *end);
                 changed |= news.end != end;
+                news.begun += u64::from(end < news.end);
                 news.end = end;
             }
             changed
@@ -108,5 +121,22 @@ mod tests {
         assert!(!signal.at_least(&[3, 2]));
         let ends: Vec<u64> = signal.subscribe().borrow().iter().map(|news| news.end).collect();
         assert_eq!(ends, [5, 2]);
+    }
+
+    #[test]
+    fn a_partition_that_has_less_than_before_begins_anew() {
+        let signal = of(&"broker".into(), &TopicName::new("test", "begun"));
+        let begun =
+            || -> Vec<u64> { signal.subscribe().borrow().iter().map(|news| news.begun).collect() };
+        signal.ends(&[5, 1]);
+        signal.ends(&[5, 2]);
+        signal.at_least(&[4, 0]);
+        assert_eq!(begun(), [0, 0]);
+        signal.ends(&[3, 2]);
+        assert_eq!(begun(), [1, 0]);
+        // However much it has by the time it is looked at.
+        signal.begin_anew();
+        assert!(!signal.ends(&[3, 2]));
+        assert_eq!(begun(), [2, 1]);
     }
 }

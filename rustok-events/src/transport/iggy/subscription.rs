@@ -108,6 +108,27 @@ impl Member {
         Ok(())
     }
 
+    /// Makes sure that a partition that was seen to begin anew has what was read of it. If it has not, its topic was
+    /// made anew or emptied, and a new membership finds out where to begin.
+    async fn make_sure(&mut self, partition: usize) -> Result<(), TransportError> {
+        let seat = &self.seat;
+        // What was read is in this answer. The news may be of a look before it.
+        let ends = topic_watch::ends(&seat.details().await?);
+        let end = ends.get(partition).copied().unwrap_or(0);
+        match self.cursors[partition].next() {
+            Some(next) if next > end => {
+                tracing::warn!(
+                    group = seat.group, topic = %seat.topic, partition, next, end,
+                    "the partition ends before what was read of it"
+                );
+                seat.connection.lost().cancel();
+                let what = format!("partition {partition} of `{}` has begun anew", seat.topic);
+                Err(TransportError::Unavailable(what.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts to ask a partition.
     fn start_poll(&mut self, partition: usize, news: News, max: usize) {
         let count = u32::try_from(max).unwrap_or(u32::MAX);
@@ -161,6 +182,9 @@ impl Member {
                 Some((partition, news)) => {
                     if self.cursors[partition].is_suspect() {
                         self.clear_up(partition).await?;
+                    }
+                    if self.cursors[partition].may_be_ahead(news) {
+                        self.make_sure(partition).await?;
                     }
                     self.start_poll(partition, news, max);
                 }

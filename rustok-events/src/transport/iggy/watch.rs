@@ -45,15 +45,19 @@ impl Drop for Watcher {
 
 async fn watch(signal: Arc<TopicSignal>, topic: TopicName, link: Arc<Link>, max_pause: Duration) {
     while !link.is_closed() {
-        let only_one = signal.watching.lock().await;
+        let mut made = signal.watching.lock().await;
         let mut pause = MIN_PAUSE;
         while let Some(details) = look(&topic, &link, max_pause).await {
+            let before = made.replace(details.created_at);
+            if before.is_some_and(|before| before != details.created_at) {
+                signal.begin_anew();
+            }
             let changed = signal.ends(&ends(&details));
             pause = if changed { MIN_PAUSE } else { (pause * 2).min(max_pause) };
             tokio::time::sleep(pause).await;
         }
         // Another transport may see what this one cannot: it was shut down, or its log-in is refused.
-        drop(only_one);
+        drop(made);
         tokio::time::sleep(ERROR_PAUSE).await;
     }
 }
