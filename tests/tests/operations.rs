@@ -156,6 +156,72 @@ async fn the_replay_window_is_published_again_in_order(database) {
 }
 }
 
+/// How many pending events are not in the log, on MySQL.
+async fn missing(database: &TestDatabase) -> i64 {
+    let select =
+        "SELECT COUNT(*) FROM rustok_outbox_pending p LEFT JOIN rustok_outbox o ON o.id = p.id
+                   WHERE o.id IS NULL";
+    database.count(select).await
+}
+
+/// Drains, and not for ever.
+async fn drained(relay: &Relay) -> u64 {
+    let drained = tokio::time::timeout(Duration::from_secs(20), relay.drain()).await;
+    drained.expect("nothing is pending for ever").unwrap().published
+}
+
+/// On the other databases what is published again is copied.
+#[tokio::test]
+async fn what_is_being_published_again_is_not_deleted_on_mysql() {
+    if !Backend::MySql.is_available("what_is_being_published_again_is_not_deleted_on_mysql") {
+        return;
+    }
+    let database = Backend::MySql.create().await;
+    let transport = MemoryTransport::new();
+    publish(&database, 0..20).await;
+    assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 20);
+    age(&database, Duration::from_hours(2)).await;
+    publish(&database, 20..21).await;
+    // All is listed again but the last event, which is listed already and locked.
+    let txn = database.db.begin().await.unwrap();
+    txn.execute_unprepared("SELECT id FROM rustok_outbox_pending FOR UPDATE").await.unwrap();
+    let since = std::time::SystemTime::now() - Duration::from_hours(3);
+    let db = database.db.clone();
+    let again = tokio::spawn(async move { republish(&db, since).await });
+    let listing = "SELECT COUNT(*) FROM information_schema.processlist
+                    WHERE db = DATABASE() AND info LIKE 'INSERT IGNORE INTO rustok_outbox_pending%'";
+    eventually(|| async { database.count(listing).await == 1 }).await;
+    let config = RelayConfig::default().replay_window(Duration::from_hours(1));
+    let relay = Relay::new(database.db.clone(), transport.clone(), config);
+    assert_eq!(relay.clean_up().await.unwrap(), CleanedUp::default());
+    txn.rollback().await.unwrap();
+    assert_eq!(again.await.unwrap().unwrap(), 21);
+    assert_eq!(missing(&database).await, 0);
+    assert_eq!(drained(&relay).await, 21);
+    assert_eq!(published(&transport).len(), 41);
+    assert_eq!(relay.clean_up().await.unwrap().events, 20);
+}
+
+#[tokio::test]
+async fn what_is_pending_and_not_in_the_log_holds_nothing_up_on_mysql() {
+    if !Backend::MySql.is_available("what_is_pending_and_not_in_the_log_holds_nothing_up_on_mysql")
+    {
+        return;
+    }
+    let database = Backend::MySql.create().await;
+    let transport = MemoryTransport::new();
+    publish(&database, 0..2500).await;
+    // What a deletion beside `republish` left behind.
+    database.db.execute_unprepared("DELETE FROM rustok_outbox").await.unwrap();
+    publish(&database, 2500..2510).await;
+    assert_eq!(missing(&database).await, 2500);
+    let relay = relay(&database, &transport);
+    assert_eq!(relay.clean_up().await.unwrap(), CleanedUp::default());
+    assert_eq!(missing(&database).await, 0);
+    assert_eq!(drained(&relay).await, 10);
+    assert_eq!(published(&transport).len(), 10);
+}
+
 on_every_database! {
 async fn tables_that_do_not_fit_are_named(database) {
     let transport = MemoryTransport::new();

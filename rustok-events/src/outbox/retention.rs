@@ -2,7 +2,7 @@
 //! in small batches.
 //!
 //! Only rows that are published are deleted, and nobody else writes or locks those: a deletion waits for no writer,
-//! and no writer for a deletion.
+//! and no writer for a deletion. While published rows are listed again to be published once more, nothing is deleted.
 
 use std::time::Duration;
 
@@ -101,6 +101,9 @@ pub async fn republish(
 
 /// Lists kept events as pending once more. Their ids stay, and with them their order.
 async fn pend_again(txn: &DatabaseTransaction, since: i64) -> Result<u64, DbErr> {
+    if !store::mysql::lock_log(txn, " FOR UPDATE").await? {
+        return Err(DbErr::RecordNotFound("the version of the tables".to_owned()));
+    }
     let mut last: i64 = 0;
     let mut listed = 0;
     loop {

@@ -33,7 +33,7 @@ impl Janitor {
     /// Cleans up for as long as it is polled, while this relay has the first part: one relay is enough. An error
     /// only means that the next look has more to do.
     ///
-    /// Cancellation-safe: a batch is one statement.
+    /// Cancellation-safe: a batch is one statement or one transaction.
     pub(super) async fn run(mut self) {
         loop {
             if self.leases.wait_for(|leases| have_first(leases)).await.is_err() {

@@ -129,7 +129,7 @@ impl Relay {
     /// PostgreSQL by whole partitions of the log, of which it also makes the next, elsewhere in small batches. A relay
     /// that [runs](Self::run) does so by itself.
     ///
-    /// Cancellation-safe: each batch is one statement, each change of the partitions one transaction.
+    /// Cancellation-safe: each batch is one statement or one transaction, each change of the partitions one transaction.
     ///
     /// # Errors
     /// The database's; what was let go before stays gone.

@@ -1,7 +1,7 @@
 //! One seam, one store per database. Picked from the connection.
 
 pub(super) mod lease;
-mod mysql;
+pub(in crate::outbox) mod mysql;
 pub(in crate::outbox) mod postgres;
 pub(crate) mod row;
 mod sqlite;
@@ -227,7 +227,7 @@ const BATCH: u64 = 1000;
 
 /// Deletes the events whose ids `select` names, given the time before which they were written.
 async fn delete_ids(
-    db: &DatabaseConnection,
+    db: &impl ConnectionTrait,
     select: &str,
     before: i64,
 ) -> Result<CleanedUp, DbErr> {

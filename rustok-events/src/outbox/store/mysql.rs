@@ -129,14 +129,7 @@ impl OutboxStore for MySqlStore {
                 moved += 1;
             }
         }
-        // Looked up one by one by their key, and no row beside them: a delete that scans would wait for the rows of
-        // other lanes and of open transactions, and some of them for it.
-        let delete = "DELETE p
-            FROM JSON_TABLE(?, '$[*]' COLUMNS (part BIGINT PATH '$[0]', id BIGINT PATH '$[1]')) AS d
-            STRAIGHT_JOIN rustok_outbox_pending p FORCE INDEX (PRIMARY) ON p.part = d.part AND p.id = d.id";
-        let published = serde_json::to_string(&published)
-            .map_err(|error| DbErr::Custom(format!("ids cannot be written: {error}")))?;
-        txn.execute_raw(sql(delete, [published.into()])).await?;
+        unlist(&txn, &published).await?;
         txn.commit().await?;
         Ok(moved)
     }
@@ -148,13 +141,27 @@ impl OutboxStore for MySqlStore {
         _least: u64,
         now: i64,
     ) -> Result<CleanedUp, DbErr> {
+        let txn = sql_text::begin_write(db).await?;
+        if !lock_log(&txn, sql_text::skip_locked(DbBackend::MySql)).await? {
+            // Events are being listed anew: the next look has more to do.
+            txn.rollback().await?;
+            return Ok(CleanedUp::default());
+        }
         // One read sees an event and its pending row, or neither: below the lowest pending id all is published.
         let select = format!(
             "SELECT id FROM rustok_outbox
               WHERE id < COALESCE((SELECT MIN(id) FROM rustok_outbox_pending), 9223372036854775807)
                 AND created_at < ? ORDER BY id LIMIT {BATCH}"
         );
-        super::delete_ids(db, &select, super::before(now, window)).await
+        let before = super::before(now, window);
+        let cleaned = loop {
+            let cleaned = super::delete_ids(&txn, &select, before).await?;
+            if cleaned != CleanedUp::default() || unlist_missing(&txn).await? == 0 {
+                break cleaned;
+            }
+        };
+        txn.commit().await?;
+        Ok(cleaned)
     }
 
     async fn mark(&self, db: &DatabaseConnection) -> Result<Mark, DbErr> {
@@ -176,6 +183,49 @@ impl OutboxStore for MySqlStore {
                         FROM (SELECT 1 FROM rustok_outbox_pending WHERE id <= ? LIMIT 1) waiting";
         Ok(super::count(db, sql(select, [(*end).into()])).await? == 0)
     }
+}
+
+/// The right to delete from the log, or to list again as pending what lies in it, until the end of `txn`: nobody sees
+/// what is listed before it is committed, and a deletion beside it would take it for published. The row is one that
+/// everybody reads and nobody changes; `lock` says whether it is waited for.
+pub(in crate::outbox) async fn lock_log(
+    txn: &DatabaseTransaction,
+    lock: &str,
+) -> Result<bool, DbErr> {
+    let select = format!("SELECT name FROM rustok_outbox_meta WHERE name = 'version'{lock}");
+    Ok(txn.query_one_raw(sql(&select, [])).await?.is_some())
+}
+
+/// Takes events, each by its part and its id, off the list of what is pending.
+async fn unlist(txn: &DatabaseTransaction, events: &[(i64, i64)]) -> Result<(), DbErr> {
+    // Looked up one by one by their key, and no row beside them: a delete that scans would wait for the rows of
+    // other lanes and of open transactions, and some of them for it.
+    let delete = "DELETE p
+        FROM JSON_TABLE(?, '$[*]' COLUMNS (part BIGINT PATH '$[0]', id BIGINT PATH '$[1]')) AS d
+        STRAIGHT_JOIN rustok_outbox_pending p FORCE INDEX (PRIMARY) ON p.part = d.part AND p.id = d.id";
+    let events = serde_json::to_string(events)
+        .map_err(|error| DbErr::Custom(format!("ids cannot be written: {error}")))?;
+    txn.execute_raw(sql(delete, [events.into()])).await?;
+    Ok(())
+}
+
+/// Takes off the list what holds the log up and is not in it, and returns how much: what was listed again and deleted
+/// at once, which earlier versions did. It can never be published.
+async fn unlist_missing(txn: &DatabaseTransaction) -> Result<usize, DbErr> {
+    let select = format!(
+        "SELECT p.part, p.id
+           FROM (SELECT part, id FROM rustok_outbox_pending ORDER BY id LIMIT {BATCH}) p
+           LEFT JOIN rustok_outbox o ON o.id = p.id WHERE o.id IS NULL"
+    );
+    let rows = txn.query_all_raw(sql(&select, [])).await?;
+    let missing = rows
+        .iter()
+        .map(|row| Ok((row.try_get("", "part")?, row.try_get("", "id")?)))
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    if !missing.is_empty() {
+        unlist(txn, &missing).await?;
+    }
+    Ok(missing.len())
 }
 
 /// How far apart the ids of one insert are.
