@@ -6,7 +6,8 @@ use rustok_events::{
     Clock, Relay, RelayConfig,
     testing::{Fault, Faults, MemoryTransport},
 };
-use rustok_events_tests::{TestDatabase, on_every_database};
+use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio_util::sync::CancellationToken;
 
 use crate::{arrived, publish_alone};
@@ -155,4 +156,42 @@ async fn a_zombie_that_wakes_after_two_take_overs(database) {
     zombie.stop().await;
     third.stop().await;
 }
+}
+
+/// A look on MySQL is two statements: which parts have something pending, and what. Between the two, another relay takes
+/// over and parks the first event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_sleeps_past_its_lease_in_the_middle_of_a_look_on_mysql() {
+    const TEST: &str = "a_relay_that_sleeps_past_its_lease_in_the_middle_of_a_look_on_mysql";
+    if !Backend::MySql.is_available(TEST) {
+        return;
+    }
+    let relays = Relays::new(Backend::MySql.create().await);
+    let database = &relays.database;
+    let run = async |sql: &str| database.db.execute_unprepared(sql).await.unwrap();
+    relays.publish(1..=2).await;
+    run("CREATE TABLE kept SELECT part, id FROM rustok_outbox_pending").await;
+    run("DELETE FROM rustok_outbox_pending").await;
+    let sleeper = relays.start("sleeper", Faults::none());
+    let free = "SELECT COUNT(*) FROM rustok_outbox_cursor WHERE owner IS NULL";
+    eventually(|| async { database.count(free).await == 0 }).await;
+    // The second statement reads the log, and waits for it.
+    let lock = database.connect_with(1).await;
+    lock.execute_unprepared("LOCK TABLES rustok_outbox WRITE").await.unwrap();
+    run("INSERT INTO rustok_outbox_pending SELECT part, id FROM kept").await;
+    let looks = "SELECT COUNT(*) FROM information_schema.processlist
+                  WHERE db = DATABASE() AND state LIKE 'Waiting for table%' AND info LIKE '%JOIN rustok_outbox o%'";
+    eventually(|| async { database.count(looks).await == 1 }).await;
+    let successor = database.db.begin().await.unwrap();
+    for step in [
+        "UPDATE rustok_outbox_cursor SET owner = 'successor', epoch = epoch + 1",
+        "DELETE FROM rustok_outbox_pending ORDER BY id LIMIT 1",
+    ] {
+        successor.execute_unprepared(step).await.unwrap();
+    }
+    successor.commit().await.unwrap();
+    lock.execute_unprepared("UNLOCK TABLES").await.unwrap();
+    // Finishes what it looks at.
+    sleeper.stop().await;
+    assert_eq!(arrived(&relays.transport), [0_u32; 0], "the first event is not yet published");
 }

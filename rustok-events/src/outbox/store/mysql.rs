@@ -84,13 +84,17 @@ impl OutboxStore for MySqlStore {
             .collect();
         let each = (limit / mine.len()).max(1);
         let most = i64::try_from(each).unwrap_or(i64::MAX);
-        let one = "(SELECT part, id FROM rustok_outbox_pending WHERE part = ? ORDER BY id LIMIT ?)";
+        // The epoch again, in the same read: since the parts were looked at a lease may have been lost, and what its
+        // new holder parked or published is no longer pending.
+        let one = "(SELECT p.part, p.id FROM rustok_outbox_cursor c JOIN rustok_outbox_pending p ON p.part = c.part
+                     WHERE c.part = ? AND c.epoch = ? ORDER BY p.id LIMIT ?)";
         let select = format!(
             "SELECT o.id, {COLUMNS}, p.part
                FROM ({}) p JOIN rustok_outbox o ON o.id = p.id",
             vec![one; mine.len()].join(" UNION ALL ")
         );
-        let values = mine.iter().flat_map(|lease| [lease.part.into(), most.into()]);
+        let values =
+            mine.iter().flat_map(|lease| [lease.part.into(), lease.epoch.into(), most.into()]);
         let rows = db.query_all_raw(sql(&select, values)).await?;
         let mut pages: BTreeMap<i64, Page> = BTreeMap::new();
         let mut reader = row::Reader::default();
