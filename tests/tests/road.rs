@@ -299,6 +299,47 @@ async fn a_delayed_event_is_published_when_it_is_due(database) {
 }
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "test", topic = "pages", partition_key = book, partitions = 1)]
+struct Page {
+    book: u32,
+    number: u32,
+    text: String,
+}
+
+on_every_database! {
+async fn due_events_that_fit_into_no_statement_together_are_released(database) {
+    let db = &database.db;
+    let transport = MemoryTransport::new();
+    let clock = Clock::manual();
+    let bus = TransactionalEventBus::new().with_clock(clock.clone());
+    let due = clock.now() + Duration::from_mins(1);
+    // MariaDB takes statements of 16 MiB unless told otherwise.
+    let lengths = [9_000_000; 2].into_iter().chain([40_000; 30]);
+    for (number, length) in (0..).zip(lengths) {
+        let txn = db.begin().await.unwrap();
+        let page = Page { book: 1, number, text: "a".repeat(length) };
+        bus.publish_at(&txn, TENANT, None, due, page).await.unwrap();
+        bus.commit(txn).await.unwrap();
+    }
+    clock.advance(Duration::from_mins(1));
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default().clock(clock.clone()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    let pages = TopicName::new("test", "pages");
+    let numbers = || {
+        let messages = transport.messages(&pages).into_iter().flatten();
+        let pages = messages.map(|message| serde_json::from_slice::<Page>(&message.payload).unwrap());
+        pages.map(|page| page.number).collect::<Vec<_>>()
+    };
+    eventually(|| async { database.count("SELECT COUNT(*) FROM rustok_outbox_delayed").await == 0 }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    relay.drain().await.unwrap();
+    assert_eq!(numbers(), (0..32).collect::<Vec<_>>());
+}
+}
+
 /// The numbers that reached the broker, in the order of their partitions.
 fn published(transport: &MemoryTransport) -> Vec<u32> {
     let messages = transport.messages(&TopicName::new("test", "counts")).into_iter().flatten();

@@ -24,6 +24,9 @@ use crate::{
 
 /// The most events released in one transaction.
 const BATCH: u64 = 500;
+/// The most bytes of theirs, unless the first alone has more. A statement that writes them must fit into MySQL's
+/// `max_allowed_packet`, and each of them went into a statement of its own before.
+const MAX_BYTES: i64 = 1 << 20;
 
 /// How many events were delayed in this process. Their transactions may not be committed yet.
 static HELD: AtomicU64 = AtomicU64::new(0);
@@ -83,21 +86,43 @@ pub(crate) async fn release(db: &DatabaseConnection, clock: &Clock) -> Result<u6
     }
     let backend = txn.get_database_backend();
     let now = clock.now();
-    let select = format!(
-        "SELECT id, {COLUMNS} FROM rustok_outbox_delayed WHERE due_at <= ? ORDER BY due_at, id LIMIT {BATCH}"
-    );
-    let rows = txn.query_all_raw(statement(backend, &select, [micros(now)])).await?;
-    let events = row::events(&rows)?;
-    if !events.is_empty() {
-        let ids: Vec<Value> = events.iter().map(|event| event.id.into()).collect();
+    let ids = due(&txn, now).await?;
+    if !ids.is_empty() {
+        let list = value_list(ids.len());
+        let values = || ids.iter().map(|id| Value::from(*id));
+        let select =
+            format!("SELECT id, {COLUMNS} FROM rustok_outbox_delayed WHERE id IN ({list})");
+        let rows = txn.query_all_raw(statement(backend, &select, values())).await?;
+        let mut events = row::events(&rows)?;
+        events.sort_by_key(|event| ids.iter().position(|id| *id == event.id));
         let records: Vec<OutboxRecord> = events.into_iter().map(|event| event.record).collect();
         store::of(&txn)?.append(&txn, &records).await?;
-        let list = value_list(ids.len());
         let delete = format!("DELETE FROM rustok_outbox_delayed WHERE id IN ({list})");
-        txn.execute_raw(statement(backend, &delete, ids)).await?;
+        txn.execute_raw(statement(backend, &delete, values())).await?;
     }
     txn.commit().await?;
-    Ok(rows.len() as u64)
+    Ok(ids.len() as u64)
+}
+
+/// The ids of the events that are due, the first ones first, as many as may be released at once.
+async fn due(txn: &DatabaseTransaction, now: DateTime<Utc>) -> Result<Vec<i64>, DbErr> {
+    let backend = txn.get_database_backend();
+    let integer = if backend == DbBackend::MySql { "SIGNED" } else { "BIGINT" };
+    let select = format!(
+        "SELECT id, CAST(LENGTH(payload) + LENGTH(headers) AS {integer}) AS bytes
+           FROM rustok_outbox_delayed WHERE due_at <= ? ORDER BY due_at, id LIMIT {BATCH}"
+    );
+    let rows = txn.query_all_raw(statement(backend, &select, [micros(now)])).await?;
+    let mut ids = Vec::with_capacity(rows.len());
+    let mut bytes: i64 = 0;
+    for row in rows {
+        bytes += row.try_get::<i64>("", "bytes")?;
+        if bytes > MAX_BYTES && !ids.is_empty() {
+            break;
+        }
+        ids.push(row.try_get("", "id")?);
+    }
+    Ok(ids)
 }
 
 /// The right to release, until the end of `txn`.
