@@ -5,7 +5,7 @@
 //! nothing is lost; and an event that was committed before another was published has the lower id and is visible
 //! whenever the other is, so the order of a key is kept. The ids of Galera's several writers are out of scope.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
@@ -77,11 +77,7 @@ impl OutboxStore for MySqlStore {
             return Ok(Look::default());
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // With more busy parts than the limit has room for, those whose turn it is.
-        let mine: Vec<&Lease> = (0..busy.len().min(limit))
-            .map(|place| &busy[(place + turn) % busy.len()])
-            .copied()
-            .collect();
+        let mine = in_turn(leases, busy, turn, limit);
         let each = (limit / mine.len()).max(1);
         let most = i64::try_from(each).unwrap_or(i64::MAX);
         // The epoch again, in the same read: since the parts were looked at a lease may have been lost, and what its
@@ -96,7 +92,7 @@ impl OutboxStore for MySqlStore {
         let values =
             mine.iter().flat_map(|lease| [lease.part.into(), lease.epoch.into(), most.into()]);
         let rows = db.query_all_raw(sql(&select, values)).await?;
-        let mut pages: BTreeMap<i64, Page> = BTreeMap::new();
+        let mut pages: HashMap<i64, Page> = HashMap::new();
         let mut reader = row::Reader::default();
         for row in &rows {
             let part: i64 = row.try_get_by_index(row::AFTER)?;
@@ -114,7 +110,8 @@ impl OutboxStore for MySqlStore {
             page.events.sort_by_key(|event| event.id);
             page.whole = page.events.len() < each;
         }
-        Ok(pages.into_values().collect::<Vec<_>>().into())
+        // The next look begins behind the last page.
+        Ok(mine.iter().filter_map(|lease| pages.remove(&lease.part)).collect::<Vec<_>>().into())
     }
 
     async fn advance(
@@ -127,7 +124,10 @@ impl OutboxStore for MySqlStore {
         let now = sql_text::now(&txn, clock).await?;
         let mut moved = 0;
         let mut published: Vec<(i64, i64)> = Vec::new();
-        for page in pages {
+        // In one order, whoever's turn it was: two that lock the same rows would wait for each other.
+        let mut in_order: Vec<&Page> = pages.iter().collect();
+        in_order.sort_by_key(|page| page.lease.part);
+        for page in in_order {
             if lease::lock(&txn, &page.lease, now).await? {
                 published.extend(page.events.iter().map(|event| (page.lease.part, event.id)));
                 moved += 1;
@@ -253,10 +253,53 @@ async fn busy_parts<'l>(
         value_list(leases.len())
     );
     let rows = db.query_all_raw(sql(&select, leases.iter().map(|lease| lease.part.into()))).await?;
-    let mut busy = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (part, epoch): (i64, i64) = (row.try_get("", "part")?, row.try_get("", "epoch")?);
-        busy.extend(leases.iter().find(|lease| lease.part == part && lease.epoch == epoch));
+    let epochs = rows
+        .iter()
+        .map(|row| Ok((row.try_get("", "part")?, row.try_get("", "epoch")?)))
+        .collect::<Result<HashMap<i64, i64>, DbErr>>()?;
+    Ok(leases.iter().filter(|lease| epochs.get(&lease.part) == Some(&lease.epoch)).collect())
+}
+
+/// With more busy parts than there is room for, those whose turn it is: the first behind the lease that `turn` points at,
+/// and on from there. Both lists have the order of parts.
+fn in_turn<'l>(
+    leases: &[Lease],
+    mut busy: Vec<&'l Lease>,
+    turn: usize,
+    room: usize,
+) -> Vec<&'l Lease> {
+    let first = turn.checked_rem(leases.len()).and_then(|place| leases.get(place));
+    let first = first.map(|lease| lease.part);
+    let place = busy.iter().position(|lease| Some(lease.part) >= first).unwrap_or(0);
+    busy.rotate_left(place);
+    busy.truncate(room);
+    busy
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    #[test]
+    fn each_busy_part_has_its_turn() {
+        let lease = |part| Lease { part, epoch: 1, until: DateTime::<Utc>::MAX_UTC };
+        let leases: Vec<Lease> = (0..64).map(lease).collect();
+        for room in [1, 2, 3, 8] {
+            let mut turn = 0;
+            let mut seen = Vec::new();
+            for _ in 0..6 {
+                let busy = [2, 10, 20].map(|part| &leases[part]).to_vec();
+                let mine = in_turn(&leases, busy, turn, room);
+                seen.extend(mine.iter().map(|lease| lease.part));
+                // What a lane does once it has read pages of these.
+                let last = mine.last().map(|lease| lease.part);
+                turn = leases.iter().position(|lease| Some(lease.part) == last).unwrap() + 1;
+            }
+            let once_each = [2, 10, 20].into_iter().cycle();
+            assert_eq!(seen, once_each.take(seen.len()).collect::<Vec<_>>(), "room for {room}");
+        }
+        assert!(in_turn(&[], Vec::new(), 3, 1).is_empty());
     }
-    Ok(busy)
 }
