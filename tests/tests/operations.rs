@@ -110,6 +110,38 @@ async fn a_stall_is_named(database) {
 }
 
 on_every_database! {
+async fn a_delayed_event_that_nobody_releases_is_named(database) {
+    let txn = database.db.begin().await.unwrap();
+    let event = Counted { key: "key".to_owned(), number: 1 };
+    let due = chrono::Utc::now() + Duration::from_hours(1);
+    let bus = TransactionalEventBus::new();
+    bus.publish_at(&txn, Uuid::from_u128(1), None, due, event).await.unwrap();
+    bus.commit(txn).await.unwrap();
+    assert_eq!(codes(&database).await, [""; 0], "it is not due");
+    assert_eq!(outbox_status(&database.db).await.unwrap().overdue, None);
+    let sooner = |by: Duration| format!("UPDATE rustok_outbox_delayed SET due_at = due_at - {}", by.as_micros());
+    database.db.execute_unprepared(&sooner(Duration::from_hours(1))).await.unwrap();
+    assert_eq!(codes(&database).await, [""; 0], "it has not been due for long");
+    database.db.execute_unprepared(&sooner(Duration::from_secs(31))).await.unwrap();
+    assert_eq!(codes(&database).await, ["no_holder"]);
+    assert!(outbox_health(&database.db).await.oldest().unwrap() > Duration::from_secs(30));
+    // A relay that holds the parts, and does not say why it releases nothing.
+    let held = format!("UPDATE rustok_outbox_cursor SET owner = 'other', lease_until = {}", i64::MAX);
+    database.db.execute_unprepared(&held).await.unwrap();
+    assert_eq!(codes(&database).await, ["stalled"]);
+    let free = "UPDATE rustok_outbox_cursor SET owner = NULL, lease_until = 0";
+    database.db.execute_unprepared(free).await.unwrap();
+    let transport = MemoryTransport::new();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay(&database, &transport).run(stop.clone()));
+    eventually(|| async { published(&transport) == [1] }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(codes(&database).await, [""; 0]);
+}
+}
+
+on_every_database! {
 async fn published_events_go_after_the_replay_window_and_no_others(database) {
     let transport = MemoryTransport::new();
     publish(&database, 0..2500).await;

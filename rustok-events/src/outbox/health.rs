@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseConnection, DbErr};
 
 use super::{
-    OutboxStatus,
+    OutboxStatus, PartStatus,
     cluster::{self, ClusterTrouble},
     status,
 };
@@ -28,9 +28,10 @@ impl OutboxHealth {
         self.causes.is_empty()
     }
 
-    /// How long the oldest waiting event has waited; `None` if nothing waits, or if it is unknown.
+    /// How long the oldest waiting event has waited, a delayed one since it was due; `None` if nothing waits, or if it is
+    /// unknown.
     pub fn oldest(&self) -> Option<Duration> {
-        self.status.as_ref()?.oldest
+        oldest(self.status.as_ref()?)
     }
 }
 
@@ -46,7 +47,7 @@ pub enum OutboxTrouble {
     Cluster(ClusterTrouble),
     /// Events wait in parts that no relay holds.
     NoHolder {
-        /// The parts.
+        /// The parts: all of them if delayed events are due and no relay holds any.
         parts: Vec<i64>,
     },
     /// A relay holds the parts and cannot publish.
@@ -183,11 +184,19 @@ fn skew(
     Some(OutboxTrouble::ClockSkew { by, is_ahead })
 }
 
+/// How long the oldest event has waited for a relay.
+fn oldest(status: &OutboxStatus) -> Option<Duration> {
+    status.oldest.max(status.overdue)
+}
+
 fn causes_in(status: &OutboxStatus) -> Vec<OutboxTrouble> {
     let mut causes = Vec::new();
-    let stalled = status.oldest.filter(|oldest| *oldest >= STALL_AFTER);
-    if let Some(oldest) = stalled {
-        let alone = status.parts.iter().filter(|part| part.backlog > 0 && !part.is_held);
+    if let Some(oldest) = oldest(status).filter(|oldest| *oldest >= STALL_AFTER) {
+        // Whoever holds a part, whichever, moves what is due into the log.
+        let nobody_releases = status.overdue.is_some_and(|overdue| overdue >= STALL_AFTER)
+            && !status.parts.iter().any(|part| part.is_held);
+        let waits = |part: &&PartStatus| part.backlog > 0 || nobody_releases;
+        let alone = status.parts.iter().filter(waits).filter(|part| !part.is_held);
         let parts: Vec<i64> = alone.map(|part| part.part).collect();
         if !parts.is_empty() {
             causes.push(OutboxTrouble::NoHolder { parts });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement};
 
-use super::store;
+use super::{delayed, store};
 use crate::{
     clock::Clock,
     sql::{self, from_micros},
@@ -27,8 +27,10 @@ pub struct OutboxStatus {
     pub refused: u64,
     /// Events that wait behind a refused one of their key.
     pub parked_behind: u64,
-    /// Events that are not due yet.
+    /// Delayed events that are not in the log yet, since they are not due or nobody has moved them.
     pub delayed: u64,
+    /// For how long the first of them has been due; `None` if none is.
+    pub overdue: Option<Duration>,
     /// The database's time.
     pub now: DateTime<Utc>,
 }
@@ -100,6 +102,8 @@ pub(crate) async fn status(db: &DatabaseConnection, clock: &Clock) -> Result<Out
                 })
             })
             .collect::<Result<Vec<_>, DbErr>>()?;
+    let time = from_micros(now)?;
+    let due = delayed::next_due(db).await?;
     Ok(OutboxStatus {
         backlog: parts.iter().map(|part| part.backlog).sum(),
         oldest: oldest
@@ -109,7 +113,8 @@ pub(crate) async fn status(db: &DatabaseConnection, clock: &Clock) -> Result<Out
         refused: count(db, "rustok_outbox_parked WHERE state = 'refused'").await?,
         parked_behind: count(db, "rustok_outbox_parked WHERE state = 'behind'").await?,
         delayed: count(db, "rustok_outbox_delayed").await?,
-        now: from_micros(now)?,
+        overdue: due.and_then(|due| (time - due).to_std().ok()),
+        now: time,
     })
 }
 
