@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
 use rustok_events::{
@@ -11,8 +11,8 @@ use rustok_events::{
     transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
 
-/// A [`MemoryTransport`] that can be away, can refuse what it is told to, and can say a count of partitions that is not
-/// so. It remembers what it took in the order it came. Clones are the same.
+/// A [`MemoryTransport`] that can be away, can refuse what it is told to, can take few messages at once only, and can say
+/// a count of partitions that is not so. It remembers what it took in the order it came. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct MeddledTransport {
     /// The broker.
@@ -20,6 +20,8 @@ pub struct MeddledTransport {
     is_away: Arc<AtomicBool>,
     missed: Arc<AtomicU32>,
     count: Arc<AtomicU32>,
+    /// The most messages that it takes at once; 0 for any number.
+    most: Arc<AtomicUsize>,
     refused: Arc<Mutex<Vec<String>>>,
     taken: Arc<Mutex<Vec<OutgoingMessage>>>,
 }
@@ -38,6 +40,11 @@ impl MeddledTransport {
     /// From now on every topic has so many partitions, as one has that was made anew between two looks.
     pub fn set_count(&self, count: u32) {
         self.count.store(count, Ordering::Relaxed);
+    }
+
+    /// From now on it takes at most so many messages at once: of more it gives up after a half, as one does that is slow.
+    pub fn set_most(&self, messages: usize) {
+        self.most.store(messages, Ordering::Relaxed);
     }
 
     /// From now on it refuses, for good, messages whose payload ends with one of these texts, and no others.
@@ -89,7 +96,7 @@ impl EventTransport for MeddledTransport {
         &'a self,
         topic: &'a TopicName,
         partition: u32,
-        messages: Vec<OutgoingMessage>,
+        mut messages: Vec<OutgoingMessage>,
     ) -> BoxFuture<'a, Result<(), TransportError>> {
         self.reach(|| {
             if let Some(message) = messages.iter().find(|message| self.refuses(message)) {
@@ -98,8 +105,20 @@ impl EventTransport for MeddledTransport {
                 let (id, source) = (message.id, source.into());
                 return Box::pin(std::future::ready(Err(TransportError::Refused { id, source })));
             }
+            let most = self.most.load(Ordering::Relaxed);
+            let is_too_much = most > 0 && messages.len() > most;
+            if is_too_much {
+                messages.truncate(messages.len() / 2);
+            }
             self.taken.lock().unwrap().extend(messages.iter().cloned());
-            self.broker.publish(topic, partition, messages)
+            Box::pin(async move {
+                self.broker.publish(topic, partition, messages).await?;
+                if is_too_much {
+                    let source = format!("it takes {most} at once").into();
+                    return Err(TransportError::Unavailable(source));
+                }
+                Ok(())
+            })
         })
     }
 

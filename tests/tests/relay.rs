@@ -159,6 +159,25 @@ async fn what_a_broker_that_is_away_cannot_take_stays_in_the_outbox(database) {
 }
 }
 
+on_every_database! {
+async fn more_than_a_broker_takes_at_once_goes_out_in_smaller_pages(database) {
+    let db = &database.db;
+    let transport = MeddledTransport::default();
+    transport.set_most(5);
+    let events: Vec<(&str, u32)> = (0..40).map(|number| ("a", number)).collect();
+    publish(db, &events).await;
+    let mut config = RelayConfig::default();
+    config.max_backoff = Duration::from_millis(300);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Relay::new(db.clone(), transport.clone(), config).run(stop.clone()));
+    eventually(|| async { published(&transport).last() == Some(&39) }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let numbers: Vec<u32> = (0..40).collect();
+    assert_eq!(firsts(&published(&transport), &numbers), numbers);
+}
+}
+
 /// What a lane does when it moves cursors while the leases are renewed.
 async fn a_lease_whose_row_is_locked_when_it_is_renewed_is_kept(database: TestDatabase) {
     const LEASE: Duration = Duration::from_secs(3);

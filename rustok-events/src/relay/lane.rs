@@ -67,8 +67,10 @@ impl Lane {
         leases: &Leases,
         spread: &Spread,
         number: usize,
+        pace: Pace,
     ) -> Self {
-        let pace = Pace::new(config.page_size);
+        // Another lane may have found it out, from a server that was there before.
+        pace.forget();
         Self {
             db,
             sender,
@@ -228,7 +230,10 @@ impl Lane {
             }
         }
         let events: Vec<&StoredEvent> = to_send.iter().map(|(_, event)| *event).collect();
-        for refused in self.sender.send(&events).await? {
+        self.pace.sends(events.len());
+        let refused = self.sender.send(&events).await?;
+        self.pace.sent();
+        for refused in refused {
             let place = to_send.iter().find(|(_, event)| std::ptr::eq(*event, refused.event));
             let part = place.map_or(0, |(part, _)| *part);
             to_park.entry(part).or_default().push(refused);

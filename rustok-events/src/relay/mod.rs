@@ -38,6 +38,7 @@ use self::{
     janitor::Janitor,
     lane::{Lane, Step},
     leases::Leases,
+    pace::Pace,
     releaser::Releaser,
     sender::Sender,
     spread::Spread,
@@ -150,7 +151,8 @@ impl Inner {
         let spread = Spread::over(self.config.lanes);
         (0..self.config.lanes.max(1)).map(move |number| {
             let sender = Sender::new(Arc::clone(&self.transport), &self.config);
-            Lane::new(self.db.clone(), sender, self.config.clone(), leases, &spread, number)
+            let pace = Pace::new(self.config.page_size);
+            Lane::new(self.db.clone(), sender, self.config.clone(), leases, &spread, number, pace)
         })
     }
 

@@ -81,6 +81,16 @@ async fn publish(database: &TestDatabase, place: usize, number: u32) {
     bus.commit(txn).await.unwrap();
 }
 
+/// Publishes events of these numbers in one transaction.
+async fn publish_many(database: &TestDatabase, place: usize, numbers: std::ops::Range<u32>) {
+    let txn = database.db.begin().await.unwrap();
+    let key = format!("key-{place}");
+    let events: Vec<Pooled> = numbers.map(|number| Pooled { key: key.clone(), number }).collect();
+    let bus = TransactionalEventBus::new();
+    bus.publish_all_in_tx(&txn, Uuid::from_u128(1), None, events).await.unwrap();
+    bus.commit(txn).await.unwrap();
+}
+
 /// What was published of each key, in order.
 fn published(transport: &MemoryTransport) -> HashMap<String, Vec<u32>> {
     let mut published: HashMap<String, Vec<u32>> = HashMap::new();

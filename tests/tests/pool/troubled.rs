@@ -10,7 +10,7 @@ use rustok_events::{
 use rustok_events_tests::{Backend, MeddledTransport, eventually};
 use sea_orm::{ConnectOptions, ConnectionTrait};
 
-use crate::{Outboxes, config, firsts, options, published, start};
+use crate::{Outboxes, config, firsts, options, publish_many, published, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outboxes_that_cannot_be_relayed_hold_up_none_of_the_others() {
@@ -103,4 +103,26 @@ async fn while_the_broker_is_away_outboxes_say_so_and_they_go_on_when_it_is_back
     stop.cancel();
     running.await.unwrap();
     assert!(published(&transport.broker).values().all(|numbers| numbers[..] == [0]));
+}
+
+/// Each visit has a lane of its own: what one learns of how much the broker takes is for the next one too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_the_broker_takes_at_once_goes_out_in_smaller_pages() {
+    for backend in Backend::available("more_than_the_broker_takes_at_once_goes_out") {
+        let outboxes = Outboxes::create(backend, 1).await;
+        let transport = MeddledTransport::default();
+        transport.set_most(100);
+        let mut config = config();
+        config.relay.max_backoff = Duration::from_millis(300);
+        let pool = RelayPool::new(transport.clone(), config);
+        outboxes.add_to(&pool);
+        publish_many(&outboxes.databases[0], 0, 0..400).await;
+        let (running, stop) = start(&pool);
+        let last = || published(&transport.broker).get("key-0").and_then(|all| all.last().copied());
+        eventually(|| async { last() == Some(399) }).await;
+        stop.cancel();
+        running.await.unwrap();
+        let published = &published(&transport.broker)["key-0"];
+        assert_eq!(firsts(published), (0..400).collect::<Vec<_>>(), "{backend:?}");
+    }
 }

@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectOptions, DatabaseConnection};
 
-use crate::{backoff::Backoff, relay::RelayError, transport::TransportError};
+use crate::{
+    backoff::Backoff,
+    relay::{RelayError, pace::Pace},
+    transport::TransportError,
+};
 
 /// For so long after its last events an outbox is visited after each commit in this process.
 const BUSY: Duration = Duration::from_mins(1);
@@ -41,6 +45,8 @@ pub(super) struct Outbox {
     /// A commit came while it was visited.
     pub(super) is_woken: bool,
     pub(super) pause: Duration,
+    /// What its visits have learnt of how much goes out at a time.
+    pub(super) pace: Pace,
     pub(super) trouble: Option<Trouble>,
     pub(super) backoff: Backoff,
 }
@@ -72,6 +78,7 @@ impl Outbox {
         name: String,
         options: ConnectOptions,
         pause: Duration,
+        pace: Pace,
         backoff: &Backoff,
     ) -> Self {
         Self {
@@ -87,6 +94,7 @@ impl Outbox {
             busy: None,
             is_woken: false,
             pause,
+            pace,
             trouble: None,
             backoff: backoff.clone(),
         }

@@ -12,13 +12,17 @@ use super::{
     RelayPoolConfig,
     outbox::{Found, Outbox, PooledOutbox},
 };
-use crate::{backoff::Backoff, relay::RelayError};
+use crate::{
+    backoff::Backoff,
+    relay::{RelayError, pace::Pace},
+};
 
 /// The outboxes of a pool.
 pub(super) struct Roster {
     state: Mutex<State>,
     changed: Notify,
     limit: usize,
+    page_size: u64,
     min_pause: Duration,
     max_pause: Duration,
     backoff: Backoff,
@@ -43,6 +47,7 @@ pub(super) struct Visit<'r> {
     /// Another outbox's, to be closed first.
     pub(super) to_close: Option<DatabaseConnection>,
     pub(super) is_checked: bool,
+    pub(super) pace: Pace,
     /// How long ago it was kept.
     pub(super) kept: Option<Duration>,
 }
@@ -74,6 +79,7 @@ impl Roster {
             state: Mutex::new(State { outboxes: Vec::new(), open: 0, next: 0 }),
             changed: Notify::new(),
             limit: config.max_connections.max(1),
+            page_size: relay.page_size,
             min_pause: relay.min_tick,
             max_pause: config.max_pause.max(relay.min_tick),
             backoff: Backoff::new(relay.max_tick, relay.max_backoff),
@@ -89,7 +95,9 @@ impl Roster {
         let known = state.remove(&name);
         let number = state.next;
         state.next += 1;
-        state.outboxes.push(Outbox::new(number, name, options, self.min_pause, &self.backoff));
+        let pace = Pace::new(self.page_size);
+        let outbox = Outbox::new(number, name, options, self.min_pause, pace, &self.backoff);
+        state.outboxes.push(outbox);
         drop(state);
         self.changed.notify_waiters();
         !known
@@ -184,6 +192,7 @@ impl Roster {
             db: outbox.db.take(),
             to_close,
             is_checked: outbox.is_checked,
+            pace: outbox.pace.clone(),
             kept: outbox.kept.map(|at| now - at),
         };
         drop(guard);

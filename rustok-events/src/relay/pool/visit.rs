@@ -20,6 +20,7 @@ use crate::{
         janitor::{self, Janitor},
         lane::{Lane, Step},
         leases::Leases,
+        pace::Pace,
         releaser::Releaser,
         sender::Sender,
         spread::Spread,
@@ -120,7 +121,7 @@ impl Visitor<'_> {
         let store = store::of(self.db)?;
         leases.take(store).await?;
         let result = tokio::select! {
-            result = self.publish(&leases, sender) => result,
+            result = self.publish(&leases, sender, &visit.pace) => result,
             kept = leases.keep_on() => kept.map(|_| Found::default()),
         };
         match result {
@@ -152,11 +153,13 @@ impl Visitor<'_> {
         &self,
         leases: &Leases,
         sender: &mut Option<Sender>,
+        pace: &Pace,
     ) -> Result<Found, RelayError> {
         let known = sender.take();
         let known = known.unwrap_or_else(|| Sender::new(Arc::clone(self.transport), self.config));
         let alone = Spread::over(1);
-        let mut lane = Lane::new(self.db.clone(), known, self.config.clone(), leases, &alone, 0);
+        let (db, config) = (self.db.clone(), self.config.clone());
+        let mut lane = Lane::new(db, known, config, leases, &alone, 0, pace.clone());
         let found = self.publish_through(&mut lane).await;
         *sender = Some(lane.into_sender());
         found
