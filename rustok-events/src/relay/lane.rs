@@ -101,7 +101,7 @@ impl Lane {
                     backoff.reset();
                     tick = self.config.min_tick;
                     // All that there was went out: what comes now is heard of, or found by the next tick.
-                    if self.pace.more() {
+                    if self.pace.more() || self.parking.has_ready() {
                         continue;
                     }
                 }
@@ -258,21 +258,20 @@ impl Lane {
         Ok(true)
     }
 
-    /// Publishes parked events that an operator wants published, each key in its order. `true` if there were any.
+    /// Publishes parked events that an operator wants published, of each key a page in its order: the next step goes on
+    /// with it, so that other keys do not wait for a long one. `true` if there were any.
     async fn take_up_parked(&mut self, leases: &[Lease]) -> Result<bool, RelayError> {
         let mut any = false;
         for key in self.parking.take_ready() {
             let Some(lease) = leases.iter().find(|lease| lease.part == key.part) else { continue };
-            loop {
-                let events = parked::events_of(&self.db, &key, self.config.page_size).await?;
-                if events.is_empty() {
-                    self.parking.free(&key);
-                    break;
-                }
-                any = true;
-                if !self.republish(lease, &events).await? {
-                    break;
-                }
+            let events = parked::events_of(&self.db, &key, self.pace.limit()).await?;
+            if events.is_empty() {
+                self.parking.free(&key);
+                continue;
+            }
+            any = true;
+            if self.republish(lease, &events).await? {
+                self.parking.go_on(key);
             }
         }
         if self.parking.has_keyless() {
@@ -293,7 +292,9 @@ impl Lane {
         lease: &Lease,
         events: &[StoredEvent],
     ) -> Result<bool, RelayError> {
+        self.pace.sends(events.len());
         let refused = self.sender.send(&events.iter().collect::<Vec<_>>()).await?;
+        self.pace.sent();
         let is_refused =
             |event: &&StoredEvent| refused.iter().any(|parked| std::ptr::eq(parked.event, *event));
         let published: Vec<i64> =

@@ -54,8 +54,8 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[cfg(test)]
-    fn limit(&self) -> u64 {
+    /// The most events to read now.
+    pub(super) fn limit(&self) -> u64 {
         self.lock().limit()
     }
 

@@ -52,6 +52,16 @@ impl Parking {
         std::mem::take(&mut self.ready)
     }
 
+    /// Leaves a key whose parked events may be published to the next step.
+    pub(super) fn go_on(&mut self, key: ParkedKey) {
+        self.ready.push(key);
+    }
+
+    /// Whether a key's parked events were left to the next step.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Whether parked events without a key may be there.
     pub(super) fn has_keyless(&self) -> bool {
         self.keyless

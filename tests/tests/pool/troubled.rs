@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use rustok_events::{
-    outbox::{OutboxTrouble, outbox_health},
+    outbox::{OutboxTrouble, outbox_health, parked_events, retry_parked},
     relay::RelayPool,
     testing::MemoryTransport,
 };
 use rustok_events_tests::{Backend, MeddledTransport, eventually};
 use sea_orm::{ConnectOptions, ConnectionTrait};
 
-use crate::{Outboxes, config, firsts, options, publish_many, published, start};
+use crate::{Outboxes, config, firsts, options, publish, publish_many, published, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outboxes_that_cannot_be_relayed_hold_up_none_of_the_others() {
@@ -125,4 +125,31 @@ async fn more_than_the_broker_takes_at_once_goes_out_in_smaller_pages() {
         let published = &published(&transport.broker)["key-0"];
         assert_eq!(firsts(published), (0..400).collect::<Vec<_>>(), "{backend:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_with_more_parked_events_than_the_broker_takes_at_once_goes_on_and_holds_up_no_other()
+{
+    let outboxes = Outboxes::create(Backend::Sqlite, 1).await;
+    let database = &outboxes.databases[0];
+    let transport = MeddledTransport::default();
+    transport.refuse(["\"number\":0}".to_owned()]);
+    let mut config = config();
+    config.relay.max_backoff = Duration::from_millis(300);
+    let pool = RelayPool::new(transport.clone(), config);
+    outboxes.add_to(&pool);
+    publish_many(database, 0, 0..400).await;
+    let (running, stop) = start(&pool);
+    eventually(|| async { parked_events(&database.db).await.unwrap().len() == 400 }).await;
+    transport.refuse([]);
+    transport.set_most(100);
+    let first = parked_events(&database.db).await.unwrap()[0].id;
+    assert!(retry_parked(&database.db, first).await.unwrap());
+    publish(database, 1, 0).await;
+    let published = || published(&transport.broker);
+    eventually(|| async { published().contains_key("key-1") }).await;
+    eventually(|| async { parked_events(&database.db).await.unwrap().is_empty() }).await;
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(firsts(&published()["key-0"]), (0..400).collect::<Vec<_>>());
 }
