@@ -1,7 +1,9 @@
 //! The tables come and go, from several instances at once, on every database.
 
+use std::time::Duration;
+
 use rustok_events::migration::Migrator;
-use rustok_events_tests::Backend;
+use rustok_events_tests::{Backend, eventually};
 use sea_orm::ConnectionTrait;
 use sea_orm_migration::MigratorTrait;
 
@@ -37,4 +39,32 @@ async fn down_takes_every_table_away_and_up_brings_it_back() {
         Migrator::up(&database.db, None).await.unwrap();
         assert!(database.count(CURSORS).await > 0, "{backend:?}");
     }
+}
+
+/// MySQL's lock belongs to a connection: one that went back to the pool with it would keep all others waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_is_dropped_while_it_waits_for_its_lock_keeps_nobody_from_migrating() {
+    let name = "a_migration_that_is_dropped_while_it_waits_for_its_lock";
+    if !Backend::MySql.is_available(name) {
+        return;
+    }
+    let database = Backend::MySql.create_empty().await;
+    let of_lock = |function: &str, more: &str| {
+        format!("SELECT {function}(MD5(CONCAT(DATABASE(), '.rustok_events_migrations')){more})")
+    };
+    let other = database.connect_with(1).await;
+    other.execute_unprepared(&of_lock("GET_LOCK", ", 10")).await.unwrap();
+    let pool = database.connect_with(1).await;
+    let waits = "SELECT COUNT(*) FROM information_schema.processlist
+                  WHERE db = DATABASE() AND info LIKE 'SELECT GET_LOCK%600%'";
+    tokio::select! {
+        done = Migrator::up(&pool, None) => panic!("it waits: {done:?}"),
+        () = eventually(|| async { database.count(waits).await == 1 }) => {}
+    }
+    other.execute_unprepared(&of_lock("RELEASE_LOCK", "")).await.unwrap();
+    // Whoever comes next is let in, while the pool of the one that was dropped stays open.
+    let next = tokio::time::timeout(Duration::from_secs(20), Migrator::up(&database.db, None));
+    next.await.expect("nobody keeps the lock").unwrap();
+    assert!(database.count(CURSORS).await > 0);
+    drop(pool);
 }

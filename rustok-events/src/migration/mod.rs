@@ -16,8 +16,8 @@ mod check;
 mod m0001_outbox;
 
 use sea_orm::{
-    ConnectionTrait, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr, IntoDatabaseExecutor,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr,
+    IntoDatabaseExecutor, Statement,
 };
 use sea_orm_migration::{
     MigrationTrait, MigratorTrait,
@@ -28,10 +28,13 @@ use sea_orm_migration::{
 
 pub(crate) use self::check::wait_for_tables;
 pub use self::check::{SchemaError, check};
+use crate::sql;
 
 const BOOKS: &str = "rustok_events_migrations";
 
 /// Creates and upgrades this crate's tables. Running it again does nothing.
+///
+/// Cancellation: an `up` on a connection that is dropped goes to its end by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Migrator;
 
@@ -49,22 +52,26 @@ impl MigratorTrait for Migrator {
     where
         C: IntoDatabaseExecutor<'c>,
     {
-        let executor = db.into_database_executor();
-        if !matches!(executor, DatabaseExecutor::Connection(_)) {
+        let db = match db.into_database_executor() {
+            DatabaseExecutor::Connection(db) => db.clone(),
             // Whoever gives a transaction has the say over what it waits for.
-            return Alone::up(executor, steps).await;
-        }
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
+            executor => return Alone::up(executor, steps).await,
         };
-        let txn = executor.begin_with_options(options).await?;
-        lock(&txn).await?;
-        let done = Alone::up(&txn, steps).await;
-        unlock(&txn).await?;
-        done?;
-        txn.commit().await
+        // On a task of its own, which goes on where the future is dropped: MySQL's lock would stay with its connection,
+        // in the pool, and keep every other instance from migrating.
+        let done = tokio::spawn(async move { up_alone(&db, steps).await });
+        done.await.map_err(|error| DbErr::Custom(format!("the migration broke off: {error}")))?
     }
+}
+
+/// Migrates once no other instance does.
+async fn up_alone(db: &DatabaseConnection, steps: Option<u32>) -> Result<(), DbErr> {
+    let txn = sql::begin_write(db).await?;
+    lock(&txn).await?;
+    let done = Alone::up(&txn, steps).await;
+    unlock(&txn).await?;
+    done?;
+    txn.commit().await
 }
 
 /// The migrations as they are run by the one instance that has the lock.

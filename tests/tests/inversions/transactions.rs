@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use rustok_events::{PublishError, TransactionalEventBus, prelude::*, testing::MemoryTransport};
+use rustok_events::{
+    PublishError, TransactionalEventBus, migration::Migrator, prelude::*, testing::MemoryTransport,
+};
 use rustok_events_tests::{Backend, on_every_database};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait,
 };
+use sea_orm_migration::MigratorTrait;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -106,27 +109,41 @@ async fn a_write_once_id_under_two_concurrent_transactions(database) {
 /// so a pool of one would say nothing of the relay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_dropped_while_it_begins_a_transaction() {
-    const DROPS: u32 = 150;
     for backend in Backend::available("a_relay_that_is_dropped") {
-        if backend == Backend::MySql {
-            continue;
-        }
-        let (database, transport) = (backend.create().await, MemoryTransport::new());
-        // One connection: what the relay leaves behind is what comes next.
-        let pool = database.connect_with(1).await;
-        for drop_number in 0..DROPS {
-            let run = relay(&pool, &transport).run(CancellationToken::new());
-            let patience = Duration::from_micros(u64::from(drop_number) * 40);
-            assert!(
-                tokio::time::timeout(patience, run).await.is_err(),
-                "it runs until it is dropped"
-            );
-            let insert =
-                format!("INSERT INTO ledger (event_key, number) VALUES ('a', {drop_number})");
-            pool.execute_unprepared(&insert).await.unwrap();
-        }
-        // Another connection sees what was committed, and nothing that lies in a transaction left open.
-        assert_eq!(database.count("SELECT COUNT(*) FROM ledger").await, i64::from(DROPS));
-        pool.close().await.unwrap();
+        leave_no_transaction_open(backend, |pool| {
+            let run = relay(&pool, &MemoryTransport::new()).run(CancellationToken::new());
+            async { drop(run.await) }
+        })
+        .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_is_dropped_while_it_begins_a_transaction() {
+    for backend in Backend::available("a_migration_that_is_dropped") {
+        leave_no_transaction_open(backend, async |pool| drop(Migrator::up(&pool, None).await))
+            .await;
+    }
+}
+
+/// Drops work on a pool of one connection after longer and longer: what it leaves behind is what comes next.
+async fn leave_no_transaction_open<F: Future<Output = ()>>(
+    backend: Backend,
+    work: impl Fn(DatabaseConnection) -> F,
+) {
+    const DROPS: u32 = 150;
+    if backend == Backend::MySql {
+        return;
+    }
+    let database = backend.create().await;
+    let pool = database.connect_with(1).await;
+    for drop_number in 0..DROPS {
+        let patience = Duration::from_micros(u64::from(drop_number) * 40);
+        let _ended_or_dropped = tokio::time::timeout(patience, work(pool.clone())).await;
+        let insert = format!("INSERT INTO ledger (event_key, number) VALUES ('a', {drop_number})");
+        pool.execute_unprepared(&insert).await.unwrap();
+    }
+    // Another connection sees what was committed, and nothing that lies in a transaction left open.
+    assert_eq!(database.count("SELECT COUNT(*) FROM ledger").await, i64::from(DROPS));
+    pool.close().await.unwrap();
 }
