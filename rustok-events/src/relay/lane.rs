@@ -101,7 +101,7 @@ impl Lane {
                     backoff.reset();
                     tick = self.config.min_tick;
                     // All that there was went out: what comes now is heard of, or found by the next tick.
-                    if self.pace.more() || self.parking.has_ready() {
+                    if self.pace.more() || self.goes_on_with_parked() {
                         continue;
                     }
                 }
@@ -207,6 +207,11 @@ impl Lane {
     /// The sender, with what it knows of topics, for another lane.
     pub(super) fn into_sender(self) -> Sender {
         self.sender
+    }
+
+    /// Whether the next step goes on with parked events.
+    pub(super) fn goes_on_with_parked(&self) -> bool {
+        self.parking.has_ready()
     }
 
     /// How many events this lane has parked.

@@ -65,6 +65,8 @@ pub(super) struct Found {
     pub(super) events: bool,
     /// Whether there may be more.
     pub(super) more: bool,
+    /// Whether parked events that go on were left for the next visit.
+    pub(super) parked: bool,
     /// Whether it was kept.
     pub(super) kept: bool,
     /// How long until a delayed event is due.
@@ -130,7 +132,10 @@ impl Outbox {
         self.is_checked = true;
         self.trouble = None;
         self.backoff.reset();
-        if found.kept {
+        if found.parked {
+            // Only a visit that keeps it finds them where the log has nothing new.
+            self.kept = None;
+        } else if found.kept {
             self.kept = Some(now);
         }
         if found.events {

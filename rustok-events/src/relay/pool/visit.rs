@@ -174,7 +174,7 @@ impl Visitor<'_> {
                 Step::Idle | Step::StandBy => return Ok(found),
             }
             if Instant::now() >= self.until || self.token.is_cancelled() {
-                return Ok(Found { more: true, ..found });
+                return Ok(Found { more: true, parked: lane.goes_on_with_parked(), ..found });
             }
         }
     }
