@@ -155,3 +155,18 @@ async fn a_key_with_more_parked_events_than_the_broker_takes_at_once_goes_on_and
     running.await.unwrap();
     assert_eq!(firsts(&published()["key-0"]), (0..400).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_may_be_as_long_as_can_be_said() {
+    let outboxes = Outboxes::create(Backend::Sqlite, 1).await;
+    let transport = MemoryTransport::new();
+    let mut config = config();
+    config.turn = Duration::MAX;
+    let pool = RelayPool::new(transport.clone(), config);
+    outboxes.add_to(&pool);
+    outboxes.publish(0).await;
+    let (running, stop) = start(&pool);
+    eventually(|| async { published(&transport).len() == 1 }).await;
+    stop.cancel();
+    running.await.unwrap();
+}

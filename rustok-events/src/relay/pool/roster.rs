@@ -17,6 +17,9 @@ use crate::{
     relay::{RelayError, pace::Pace},
 };
 
+/// The longest that a connection is waited for while it closes.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// The outboxes of a pool.
 pub(super) struct Roster {
     state: Mutex<State>,
@@ -238,9 +241,7 @@ impl Roster {
             state.open = 0;
             state.outboxes.iter_mut().filter_map(|outbox| outbox.db.take()).collect()
         };
-        for db in open {
-            close(db).await;
-        }
+        futures::future::join_all(open.into_iter().map(close)).await;
     }
 }
 
@@ -257,9 +258,30 @@ impl State {
     }
 }
 
-/// Closes a connection, and waits until it is closed.
+/// Closes a connection, and waits until it is closed, or for so long as a server that is well takes to answer. One that
+/// stopped answering does not say farewell either, and its worker has other outboxes to visit: what is left of the
+/// connection goes when its last question fails.
 pub(super) async fn close(db: DatabaseConnection) {
-    if let Err(error) = db.close().await {
-        tracing::debug!(%error, "a connection could not be closed");
+    match tokio::time::timeout(CLOSE, db.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection could not be closed"),
+        Err(_) => tracing::debug!("a connection could not be closed in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql;
+
+    /// A connection that is still at work, as one is whose server stopped in the middle of an answer.
+    #[tokio::test]
+    async fn a_connection_that_cannot_be_closed_holds_nobody_up() {
+        let db = sea_orm::Database::connect("sqlite::memory:").await.unwrap();
+        let txn = sql::begin_write(&db).await.unwrap();
+        let closed = tokio::time::timeout(CLOSE * 5, close(db.clone())).await;
+        assert!(closed.is_ok(), "given up in time");
+        drop(txn);
+        close(db).await;
     }
 }

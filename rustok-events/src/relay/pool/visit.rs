@@ -52,11 +52,13 @@ pub(super) async fn work(pool: Arc<Inner>, token: CancellationToken) {
         let (db, result) = match connected {
             Err(error) => (None, Err(error.into())),
             Ok(db) => {
-                let until = Instant::now() + pool.config.turn;
+                // A turn that is too long for the clock has no end.
+                let until = Instant::now().checked_add(pool.config.turn);
                 let transport = &pool.transport;
                 let visitor = Visitor { db: &db, transport, config: &config, until, token: &token };
                 let visited = visitor.visit(&visit, &mut sender);
-                let visited = tokio::time::timeout(pool.config.turn + PATIENCE, visited).await;
+                let patience = pool.config.turn.saturating_add(PATIENCE);
+                let visited = tokio::time::timeout(patience, visited).await;
                 match visited.unwrap_or_else(|_| Err(no_answer(PATIENCE).into())) {
                     Ok(found) => (Some(db), Ok(found)),
                     Err(error) => {
@@ -90,7 +92,8 @@ struct Visitor<'v> {
     db: &'v DatabaseConnection,
     transport: &'v Arc<dyn EventTransport>,
     config: &'v RelayConfig,
-    until: Instant,
+    /// When the turn is over.
+    until: Option<Instant>,
     token: &'v CancellationToken,
 }
 
@@ -173,10 +176,14 @@ impl Visitor<'_> {
                 Step::Fenced => {}
                 Step::Idle | Step::StandBy => return Ok(found),
             }
-            if Instant::now() >= self.until || self.token.is_cancelled() {
+            if self.is_over() || self.token.is_cancelled() {
                 return Ok(Found { more: true, parked: lane.goes_on_with_parked(), ..found });
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Cleans up until the turn is over, if this is who keeps the log. An error only means that the next time has more
@@ -185,7 +192,7 @@ impl Visitor<'_> {
         let janitor = Janitor::new(self.db.clone(), self.config.clone(), leases.subscribe());
         while janitor.keeps_the_log() {
             match janitor.step().await {
-                Ok(Some(_)) if Instant::now() < self.until => {}
+                Ok(Some(_)) if !self.is_over() => {}
                 Ok(_) => return,
                 Err(error) => return janitor::complain(&error),
             }
