@@ -196,13 +196,15 @@ pub(crate) fn from_micros(micros: i64) -> Result<DateTime<Utc>, DbErr> {
         .ok_or_else(|| DbErr::Type(format!("{micros} microseconds are no time")))
 }
 
-/// Whether an error says that a table of this crate is not there: waiting does not create it.
+/// Whether an error says that a table of this crate is not there: waiting does not create it. A server says so in the
+/// language that it is set to, and its code is the same in all of them; SQLite has no code for it, and one language.
 pub(crate) fn is_missing_table(error: &DbErr) -> bool {
     let message = error.to_string();
-    message.contains("rustok_")
-        && (message.contains("no such table")
-            || message.contains("does not exist")
-            || message.contains("doesn't exist"))
+    let is_missing = match trouble::code(error).as_deref() {
+        Some("42P01" | "42S02") => true,
+        _ => message.contains("no such table"),
+    };
+    is_missing && message.contains("rustok_")
 }
 
 #[cfg(test)]

@@ -375,3 +375,30 @@ async fn statements_dropped_on_mysql_cost_the_pool_no_connection() {
     assert_eq!(dropped, DROPS);
     assert_eq!(database.ledger().await, []);
 }
+
+/// As servers say it whose messages are German; their codes are what they are in English.
+#[tokio::test]
+async fn a_table_that_is_missing_is_known_in_any_language() {
+    for backend in Backend::available("a_table_that_is_missing_is_known_in_any_language") {
+        let database = backend.create_empty().await;
+        let missing = match backend {
+            Backend::Postgres => {
+                "DO $$ BEGIN RAISE 'Relation »rustok_outbox« existiert nicht' USING ERRCODE = '42P01'; END $$"
+            }
+            Backend::MySql => {
+                "SIGNAL SQLSTATE '42S02' SET MYSQL_ERRNO = 1146,
+                        MESSAGE_TEXT = 'Tabelle `test.rustok_outbox` existiert nicht'"
+            }
+            Backend::Sqlite => "SELECT 1 FROM rustok_outbox",
+        };
+        let error = database.db.execute_unprepared(missing).await.unwrap_err();
+        assert!(error.to_string().contains("rustok_outbox"), "{error}");
+        assert!(!RelayError::Database(error).is_retryable(), "{backend:?}");
+        if backend == Backend::MySql {
+            // The error names the database too, and this one's name begins like a table of the library.
+            continue;
+        }
+        let error = database.db.execute_unprepared("SELECT 1 FROM another").await.unwrap_err();
+        assert!(RelayError::Database(error).is_retryable(), "{backend:?}: it is not the library's");
+    }
+}

@@ -239,6 +239,23 @@ async fn a_partition_is_dropped_while_a_snapshot_is_held_unless_it_has_read_the_
     assert_eq!(log.published(), (0..50).collect::<Vec<_>>());
 }
 
+/// As a server does whose `lc_messages` is German.
+#[tokio::test]
+async fn a_lock_that_is_not_to_be_had_is_known_in_any_language() {
+    let Some(log) = Log::create("partitions").await else { return };
+    log.publish(0..10).await;
+    let trigger = "CREATE FUNCTION is_locked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                       RAISE 'storniere Anfrage wegen Zeitüberschreitung einer Sperre' USING ERRCODE = '55P03'; END $$;
+                   CREATE TRIGGER is_locked BEFORE INSERT ON rustok_outbox_range EXECUTE FUNCTION is_locked()";
+    log.db().execute_unprepared(trigger).await.unwrap();
+    assert_eq!(log.clean_up().await, CleanedUp::default(), "it is put off");
+    assert_eq!(log.count("rustok_outbox_range").await, 1);
+    let drop = "DROP TRIGGER is_locked ON rustok_outbox_range";
+    log.db().execute_unprepared(drop).await.unwrap();
+    log.clean_up().await;
+    assert_eq!(log.count("rustok_outbox_range").await, 2);
+}
+
 #[tokio::test]
 async fn events_for_which_no_partition_was_made_are_published_all_the_same() {
     let Some(log) = Log::create("partitions").await else { return };

@@ -15,6 +15,7 @@ use super::sql;
 use crate::{
     outbox::store::{BATCH, CleanedUp, PARTS},
     sql::begin_write,
+    trouble,
 };
 
 /// How long a change of the log's partitions may wait for its lock, since writers wait behind it.
@@ -149,7 +150,8 @@ async fn finish(txn: DatabaseTransaction, changed: Result<bool, DbErr>) -> Resul
         Err(error) => {
             // At once: writers wait behind the locks that it has.
             txn.rollback().await?;
-            if error.to_string().contains("lock timeout") {
+            // Lock not available, in whatever language the server says so.
+            if trouble::code(&error).as_deref() == Some("55P03") {
                 tracing::debug!(%error, "somebody reads the log: its partitions are seen to later");
                 return Ok(false);
             }
