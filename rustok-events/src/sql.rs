@@ -23,20 +23,30 @@ pub(crate) fn statement(
     }
 }
 
-/// Begins a transaction of the crate's own that is going to write.
+/// Begins a transaction of the crate's own that is going to write, and that calls nobody else's code.
+///
+/// PostgreSQL ends it if it waits for its next statement for 15 seconds: a program that goes silent in the middle, with its
+/// machine or its network, would keep the rows that it has locked, and others pass over locked rows.
 ///
 /// Cancellation-safe: on a task of its own, since a `BEGIN` whose future is dropped leaves its connection in the pool
 /// with the transaction open, and whoever gets the connection next writes into it (sqlx 0.9, issue 4393).
 pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let isolation_level = match db.get_database_backend() {
-        DbBackend::Sqlite => None,
-        _ => Some(IsolationLevel::ReadCommitted),
-    };
-    begin(db, isolation_level).await
+    match db.get_database_backend() {
+        DbBackend::Postgres => {
+            let txn = begin(db, None).await?;
+            // Both in one question to the server.
+            let set = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+                       SET LOCAL idle_in_transaction_session_timeout = '15s'";
+            txn.execute_unprepared(set).await?;
+            Ok(txn)
+        }
+        DbBackend::MySql => begin(db, Some(IsolationLevel::ReadCommitted)).await,
+        _ => begin(db, None).await,
+    }
 }
 
-/// Begins a transaction like [`begin_write`], whose commit returns only once it is durable, whatever the database's or
-/// the role's own setting.
+/// Begins a transaction that is going to write, a handler's too, whose commit returns only once it is durable, whatever
+/// the database's or the role's own setting. Cancellation-safe like [`begin_write`].
 pub(crate) async fn begin_durable(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let txn = begin_unset(db).await?;
     if txn.get_database_backend() == DbBackend::Postgres {

@@ -10,7 +10,9 @@ use rustok_events::{
     testing::MemoryTransport,
     transport::TopicName,
 };
-use rustok_events_tests::{Backend, MeddledTransport, TestDatabase, eventually, on_every_database};
+use rustok_events_tests::{
+    Backend, MeddledTransport, TestDatabase, eventually, on_every_database, rows,
+};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 use serde::{Deserialize, Serialize};
@@ -401,4 +403,50 @@ async fn a_table_that_is_missing_is_known_in_any_language() {
         let error = database.db.execute_unprepared("SELECT 1 FROM another").await.unwrap_err();
         assert!(RelayError::Database(error).is_retryable(), "{backend:?}: it is not the library's");
     }
+}
+
+/// One that goes silent in the middle, with its machine or its network, keeps the rows that it has locked, and other relays
+/// pass over those.
+#[tokio::test]
+async fn postgresql_ends_a_transaction_of_the_library_that_has_gone_silent_and_no_other() {
+    let test = "postgresql_ends_a_transaction_of_the_library_that_has_gone_silent";
+    if !Backend::Postgres.is_available(test) {
+        return;
+    }
+    let database = Backend::Postgres.create().await;
+    // By what it writes: a relay its leases, an application its events, a handler's transaction its inbox.
+    let mut watch = "CREATE TABLE bounds (writes TEXT, bound TEXT);
+                     CREATE FUNCTION note_bound() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                         INSERT INTO bounds VALUES (TG_TABLE_NAME, current_setting('idle_in_transaction_session_timeout'));
+                         RETURN NULL; END $$;"
+        .to_owned();
+    for table in ["rustok_outbox_relay", "rustok_outbox", "rustok_inbox"] {
+        let trigger = format!(
+            "CREATE TRIGGER note_bound AFTER INSERT ON {table} EXECUTE FUNCTION note_bound();"
+        );
+        watch.push_str(&trigger);
+    }
+    database.db.execute_unprepared(&watch).await.unwrap();
+    let transport = MemoryTransport::new();
+    publish(&database, 0..3).await;
+    relay(&database, &transport).drain().await.unwrap();
+    let consumers = ConsumerRuntime::builder(database.db.clone(), transport).handler(record);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(consumers.build().unwrap().run(stop.clone()));
+    eventually(|| async { database.count("SELECT COUNT(*) FROM rustok_inbox").await == 3 }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let others = "SELECT current_setting('idle_in_transaction_session_timeout')";
+    let others = &rows::<(String,)>(&database.db, others).await[0].0;
+    let bounds = "SELECT DISTINCT writes, bound FROM bounds ORDER BY writes";
+    let bounds: Vec<(String, String)> = rows(&database.db, bounds).await;
+    let bound = |writes: &str, bound: &str| (writes.to_owned(), bound.to_owned());
+    assert_eq!(
+        bounds,
+        [
+            bound("rustok_inbox", others),
+            bound("rustok_outbox", others),
+            bound("rustok_outbox_relay", "15s"),
+        ]
+    );
 }
