@@ -65,12 +65,21 @@ pub(super) struct Found {
     pub(super) events: bool,
     /// Whether there may be more.
     pub(super) more: bool,
-    /// Whether parked events that go on were left for the next visit.
-    pub(super) parked: bool,
-    /// Whether it was kept.
-    pub(super) kept: bool,
+    pub(super) upkeep: Upkeep,
     /// How long until a delayed event is due.
     pub(super) delayed: Option<Duration>,
+}
+
+/// What a visit did of the upkeep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Upkeep {
+    /// Nothing: it was not due.
+    #[default]
+    NotDue,
+    /// All of it.
+    Done,
+    /// Parked events that go on are left: where the log has nothing new, only a visit that keeps the outbox finds them.
+    Left,
 }
 
 impl Outbox {
@@ -132,11 +141,10 @@ impl Outbox {
         self.is_checked = true;
         self.trouble = None;
         self.backoff.reset();
-        if found.parked {
-            // Only a visit that keeps it finds them where the log has nothing new.
-            self.kept = None;
-        } else if found.kept {
-            self.kept = Some(now);
+        match found.upkeep {
+            Upkeep::NotDue => {}
+            Upkeep::Done => self.kept = Some(now),
+            Upkeep::Left => self.kept = None,
         }
         if found.events {
             self.busy = Some(now);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner,
-    outbox::Found,
+    outbox::{Found, Upkeep},
     roster::{Visit, close},
 };
 use crate::{
@@ -128,12 +128,15 @@ impl Visitor<'_> {
             kept = leases.keep_on() => kept.map(|_| Found::default()),
         };
         match result {
-            Ok(found) => {
+            Ok(mut found) => {
                 if keeps {
                     self.clean_up(&leases).await;
+                    if found.upkeep == Upkeep::NotDue {
+                        found.upkeep = Upkeep::Done;
+                    }
                 }
                 leases.give_back().await;
-                Ok(Found { kept: keeps, delayed, ..found })
+                Ok(Found { delayed, ..found })
             }
             Err(error @ RelayError::Transport(_)) => {
                 // Told with the leases, which end by themselves: for whoever asks after the outbox's health.
@@ -177,7 +180,11 @@ impl Visitor<'_> {
                 Step::Idle | Step::StandBy => return Ok(found),
             }
             if self.is_over() || self.token.is_cancelled() {
-                return Ok(Found { more: true, parked: lane.goes_on_with_parked(), ..found });
+                found.more = true;
+                if lane.goes_on_with_parked() {
+                    found.upkeep = Upkeep::Left;
+                }
+                return Ok(found);
             }
         }
     }
