@@ -57,7 +57,7 @@ async fn an_error_that_a_handler_ignores_loses_nothing(database) {
 }
 }
 
-/// Ends its transaction the first time, as InnoDB does where a deadlock is found and the handler goes on.
+/// Ends its transaction the first times, as a server does that finds a deadlock, and goes on.
 #[event_handler(group = "undoing", retry(attempts = 3, min = "1ms", max = "2ms"))]
 async fn undo(ctx: &mut HandlerContext<'_, App>, event: Step) -> HandlerResult {
     record(ctx.tx(), &event.key, event.number).await?;
