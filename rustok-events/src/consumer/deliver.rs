@@ -130,7 +130,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
         Err(Failed::Handler(Failure::retryable(
             "ignored_error",
             "a statement in `ctx.tx()` failed, the handler ignored the error, and the database gave the transaction up: \
-             return the error, or run a statement that may fail in a savepoint, `ctx.tx().begin()`",
+             return the error, or run a statement that may fail in a savepoint, begun on `ctx.tx()`",
         )))
     }
 
