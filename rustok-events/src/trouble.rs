@@ -61,6 +61,23 @@ pub(crate) fn code(error: &DbErr) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Whether a database refused what was written, as by a constraint; not where its disk is full, it was told to stop, or it
+/// takes no writes: that is its own trouble, and passes.
+pub(crate) fn is_of_data(error: &DbErr) -> bool {
+    code(error).is_some_and(|code| is_code_of_data(&code))
+}
+
+fn is_code_of_data(code: &str) -> bool {
+    if code.len() == 5 {
+        // Connection, transaction state, rollback, resources, not in that state, operator, system, internal; and what
+        // MySQL has no class for.
+        const OWN: [&str; 9] = ["08", "25", "40", "53", "55", "57", "58", "XX", "HY"];
+        return !OWN.iter().any(|class| code.starts_with(class));
+    }
+    // SQLite's constraints: the low byte of an extended code is the plain one.
+    code.parse::<u32>().is_ok_and(|code| code & 0xff == 19)
+}
+
 fn of_runtime(error: &RuntimeErr) -> Trouble {
     match error {
         RuntimeErr::SqlxError(error) => of_sqlx(error),
@@ -117,6 +134,16 @@ mod tests {
         assert_eq!(in_chain(&Wrapped(acquire)), Some(Trouble::NoConnection));
         assert_eq!(in_chain(&Wrapped(DbErr::RecordNotUpdated)), Some(Trouble::Refused));
         assert_eq!(in_chain(&std::fmt::Error), None);
+    }
+
+    #[test]
+    fn a_constraint_is_about_the_data_and_a_full_disk_is_not() {
+        for code in ["23503", "23505", "22012", "P0001", "19", "787", "2067"] {
+            assert!(is_code_of_data(code), "{code}");
+        }
+        for code in ["53100", "57014", "25006", "58030", "XX000", "HY000", "13", "10", "778", "5"] {
+            assert!(!is_code_of_data(code), "{code}");
+        }
     }
 
     #[test]

@@ -181,13 +181,13 @@ impl Writer {
     }
 }
 
-/// Whose doing it is that a transaction of handlers could not be committed. What the database refuses by then, such as a
-/// constraint that it looks at last, is theirs: waiting does not mend it.
+/// Whose doing it is that a transaction of handlers could not be committed. What they wrote and the database refuses only
+/// by then, such as what breaks a constraint that it looks at last, is theirs: waiting does not mend it.
 fn commit_failed(error: DbErr) -> Failed {
-    match trouble::of(&error) {
-        trouble @ trouble::Trouble::Refused if trouble::code(&error).is_some() => {
-            Failed::Handler(Failure::of_database("commit_refused", error.to_string(), trouble))
-        }
-        _ => Failed::Database(error),
+    if trouble::is_of_data(&error) {
+        let refused = trouble::Trouble::Refused;
+        Failed::Handler(Failure::of_database("commit_refused", error.to_string(), refused))
+    } else {
+        Failed::Database(error)
     }
 }
