@@ -142,6 +142,16 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         promise: Promise::NothingLost,
+        what: "an error that a handler ignored, and the database gave its transaction up, goes unnoticed",
+        store: Backend::Postgres,
+        edits: &[Edit {
+            file: "consumer/deliver.rs",
+            find: "        if !given_up {",
+            replace: "        if !given_up || !handler.is_empty() {",
+        }],
+    },
+    Mutant {
+        promise: Promise::NothingLost,
         what: "everything up to the last published id counts as published",
         store: Backend::MySql,
         edits: &[Edit {

@@ -22,6 +22,9 @@ use crate::{
     transport::TopicName,
 };
 
+/// How many rows a statement takes out at most: each is a parameter, of which no database takes any number.
+const ROWS_PER_STATEMENT: usize = 1000;
+
 /// What is ordered: a tenant's key on a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ParkedKey {
@@ -135,17 +138,19 @@ pub(crate) async fn events_of(
     row::events(&rows)
 }
 
-/// Whether parts have parked events without a key.
+/// Whether an operator wants one of the parked events without a key published again; `None` if parts have none.
 pub(crate) async fn has_keyless(
     db: &DatabaseConnection,
     parts: impl ExactSizeIterator<Item = i64>,
-) -> Result<bool, DbErr> {
+) -> Result<Option<bool>, DbErr> {
+    // `behind` comes before `refused`.
     let select = format!(
-        "SELECT id FROM rustok_outbox_parked WHERE part IN ({}) AND partition_key IS NULL LIMIT 1",
+        "SELECT MIN(state) AS state FROM rustok_outbox_parked WHERE part IN ({}) AND partition_key IS NULL",
         value_list(parts.len())
     );
     let statement = statement(db.get_database_backend(), &select, parts.map(Value::from));
-    Ok(db.query_one_raw(statement).await?.is_some())
+    let Some(row) = db.query_one_raw(statement).await? else { return Ok(None) };
+    Ok(row.try_get::<Option<String>>("", "state")?.map(|state| state == "behind"))
 }
 
 /// The events without a key that an operator wants published again.
@@ -178,10 +183,10 @@ pub(crate) async fn settle(
         return Ok(false);
     }
     let backend = txn.get_database_backend();
-    if !published.is_empty() {
-        let list = value_list(published.len());
+    for ids in published.chunks(ROWS_PER_STATEMENT) {
+        let list = value_list(ids.len());
         let delete = format!("DELETE FROM rustok_outbox_parked WHERE id IN ({list})");
-        let ids = published.iter().map(|id| Value::from(*id));
+        let ids = ids.iter().map(|id| Value::from(*id));
         txn.execute_raw(statement(backend, &delete, ids)).await?;
     }
     if let Some((id, error)) = refused {

@@ -280,13 +280,18 @@ impl Lane {
             }
         }
         if self.parking.has_keyless() {
+            let mut done = true;
             for lease in leases {
                 let events = parked::keyless(&self.db, lease.part, self.config.page_size).await?;
-                any |= !events.is_empty();
+                done &= events.is_empty();
                 for event in &events {
                     self.republish(lease, std::slice::from_ref(event)).await?;
                 }
             }
+            if done {
+                self.parking.keyless_are_done();
+            }
+            any |= !done;
         }
         Ok(any)
     }

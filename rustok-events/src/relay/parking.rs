@@ -1,7 +1,8 @@
 //! What a lane knows of parked keys, and how it takes them up again.
 //!
 //! A lane is the only sender of its parts, so it learns of new parked keys from itself. It reads what is parked when
-//! it is given a part, forgets all of it when parts were given to other lanes, and looks again from time to time while anything is, for what an operator has decided.
+//! it is given a part, forgets all of it when parts were given to other lanes, and looks again from time to time while
+//! anything is, for what an operator has decided.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,8 +27,8 @@ pub(super) struct Parking {
     /// The parts that were looked at, each with the epoch it was held under.
     known: HashMap<i64, i64>,
     looked_at: Option<Instant>,
-    /// Whether events without a key are parked.
-    keyless: bool,
+    /// Whether events without a key are parked, and if so, whether some of them may be published.
+    keyless: Option<bool>,
 }
 
 impl Parking {
@@ -43,7 +44,9 @@ impl Parking {
             Some(key) => {
                 self.keys.insert(key);
             }
-            None => self.keyless = true,
+            None => {
+                self.keyless.get_or_insert(false);
+            }
         }
     }
 
@@ -62,9 +65,14 @@ impl Parking {
         !self.ready.is_empty()
     }
 
-    /// Whether parked events without a key may be there.
+    /// Whether parked events without a key may be published now.
     pub(super) fn has_keyless(&self) -> bool {
-        self.keyless
+        self.keyless == Some(true)
+    }
+
+    /// Notes that no parked event without a key may be published.
+    pub(super) fn keyless_are_done(&mut self) {
+        self.keyless = self.keyless.map(|_| false);
     }
 
     /// Lets a key go on.
@@ -79,7 +87,7 @@ impl Parking {
         leases: &[Lease],
     ) -> Result<(), DbErr> {
         let is_new = |lease: &&Lease| self.known.get(&lease.part) != Some(&lease.epoch);
-        let anything = !self.keys.is_empty() || self.keyless;
+        let anything = !self.keys.is_empty() || self.keyless.is_some();
         let due = anything && self.looked_at.is_none_or(|at| at.elapsed() >= LOOK);
         if !due && !leases.iter().any(|lease| is_new(&lease)) {
             return Ok(());

@@ -239,6 +239,46 @@ async fn a_partition_is_dropped_while_a_snapshot_is_held_unless_it_has_read_the_
     assert_eq!(log.published(), (0..50).collect::<Vec<_>>());
 }
 
+/// Whoever holds some cursors and waits for another is in a deadlock with a lane that moves several.
+#[tokio::test]
+async fn a_clean_up_waits_for_no_cursor_that_a_lane_moves() {
+    let Some(log) = Log::create("partitions").await else { return };
+    log.publish(0..20).await;
+    log.clean_up().await;
+    log.skip_to(FIRST_END).await;
+    log.publish(20..30).await;
+    log.drain().await;
+    // The first partition is seen to be full while a transaction is open: no cursor is behind it yet.
+    let open = log.db().begin().await.unwrap();
+    open.execute_unprepared("SELECT pg_current_xact_id()").await.unwrap();
+    log.clean_up().await;
+    assert_eq!(log.count("rustok_outbox_cursor WHERE floor = 1000001").await, 0);
+    open.rollback().await.unwrap();
+    let moved = "rustok_outbox_cursor WHERE part = (SELECT part FROM rustok_outbox ORDER BY id DESC LIMIT 1)
+                    AND pg_snapshot_xmin(snapshot) > (SELECT MAX(filled_xid) FROM rustok_outbox_range)";
+    let mut next = 30;
+    while log.count(moved).await == 0 {
+        assert!(next < 100, "the cursor stays behind");
+        log.publish(next..next + 1).await;
+        next += 1;
+        log.drain().await;
+    }
+    let lane = log.db().begin().await.unwrap();
+    lane.execute_unprepared(&format!("SELECT part FROM {moved} FOR UPDATE")).await.unwrap();
+    for _ in 0..100 {
+        let cleaned = tokio::time::timeout(Duration::from_secs(5), log.clean_up()).await;
+        cleaned.expect("it waits for the lane");
+        if log.count("rustok_outbox_cursor WHERE floor = 1000001").await == 63 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(log.count("rustok_outbox_cursor WHERE floor = 1000001").await, 63);
+    lane.rollback().await.unwrap();
+    log.clean_up().await;
+    assert_eq!(log.count("rustok_outbox_cursor WHERE floor = 1000001").await, 64);
+}
+
 /// As a server does whose `lc_messages` is German.
 #[tokio::test]
 async fn a_lock_that_is_not_to_be_had_is_known_in_any_language() {

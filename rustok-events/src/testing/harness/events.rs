@@ -88,25 +88,40 @@ impl App {
         Self { fates: Mutex::new(plan.fates.clone()) }
     }
 
-    /// Fails if it is to.
-    fn meet(&self, group: &'static str, handler: &'static str, number: u32) -> HandlerResult {
-        let mut fates = self.fates.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(fate) = fates.get_mut(&(group, handler, number)) else { return Ok(()) };
-        match *fate {
-            Fate::Fails(0) => Ok(()),
-            Fate::Fails(times) => {
-                *fate = Fate::Fails(times - 1);
-                Err(HandlerError::retryable("not this time"))
+    /// Fails if it is to, or spoils `txn` and says nothing.
+    async fn meet(
+        &self,
+        txn: &DatabaseTransaction,
+        group: &'static str,
+        handler: &'static str,
+        number: u32,
+    ) -> HandlerResult {
+        match self.turn(group, handler, number) {
+            None | Some(Fate::Fails(0) | Fate::Ignores(0)) => Ok(()),
+            Some(Fate::Fails(_)) => Err(HandlerError::retryable("not this time")),
+            Some(Fate::Ignores(_)) => {
+                // There is no such table.
+                txn.execute_unprepared("SELECT 1 FROM harness_nowhere").await.ok();
+                Ok(())
             }
-            Fate::Panics => {
-                *fate = Fate::Fails(0);
-                drop(fates);
-                // Without the panic hook, which would print each of them.
-                std::panic::resume_unwind(Box::new("a handler's panic"))
-            }
-            Fate::Hopeless => Err(HandlerError::retryable("never")),
-            Fate::Terminal => Err(HandlerError::terminal("never, and retries are no use")),
+            // Without the panic hook, which would print each of them.
+            Some(Fate::Panics) => std::panic::resume_unwind(Box::new("a handler's panic")),
+            Some(Fate::Hopeless) => Err(HandlerError::retryable("never")),
+            Some(Fate::Terminal) => Err(HandlerError::terminal("never, and retries are no use")),
         }
+    }
+
+    /// What is to happen at this call.
+    fn turn(&self, group: &'static str, handler: &'static str, number: u32) -> Option<Fate> {
+        let mut fates = self.fates.lock().unwrap_or_else(PoisonError::into_inner);
+        let fate = fates.get_mut(&(group, handler, number))?;
+        let now = *fate;
+        match fate {
+            Fate::Fails(times) | Fate::Ignores(times) => *times = times.saturating_sub(1),
+            Fate::Panics => *fate = Fate::Fails(0),
+            Fate::Hopeless | Fate::Terminal => {}
+        }
+        Some(now)
     }
 }
 
@@ -150,7 +165,7 @@ macro_rules! handler {
 handler!(AlphaRecord, "alpha", "record", Envelope<Fact>, |ctx, fact| {
     effect(ctx.tx(), Self::GROUP, Self::NAME, fact.id()).await?;
     // A failure after an effect and before a follow-up: neither may stay.
-    ctx.state().meet(Self::GROUP, Self::NAME, fact.event.number)?;
+    ctx.state().meet(ctx.tx(), Self::GROUP, Self::NAME, fact.event.number).await?;
     let Fact { key, number } = fact.event.clone();
     let id = ctx.publish(Echo { key: key.clone(), number }).await?;
     let row = tables::WrittenRow {
@@ -166,14 +181,14 @@ handler!(AlphaRecord, "alpha", "record", Envelope<Fact>, |ctx, fact| {
 });
 
 handler!(AlphaAudit, "alpha", "audit", Envelope<Fact>, |ctx, fact| {
-    ctx.state().meet(Self::GROUP, Self::NAME, fact.event.number)?;
+    ctx.state().meet(ctx.tx(), Self::GROUP, Self::NAME, fact.event.number).await?;
     effect(ctx.tx(), Self::GROUP, Self::NAME, fact.id()).await?;
     Ok(())
 });
 
 handler!(BetaRecord, "beta", "record", Envelope<Fact>, |ctx, fact| {
     effect(ctx.tx(), Self::GROUP, Self::NAME, fact.id()).await?;
-    ctx.state().meet(Self::GROUP, Self::NAME, fact.event.number)?;
+    ctx.state().meet(ctx.tx(), Self::GROUP, Self::NAME, fact.event.number).await?;
     Ok(())
 });
 

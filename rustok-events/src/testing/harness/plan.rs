@@ -63,6 +63,8 @@ pub(super) enum Groups {
 pub(super) enum Fate {
     /// So many times, then no more.
     Fails(u32),
+    /// So many times it ignores the error of a statement and succeeds, which on PostgreSQL spoils the transaction.
+    Ignores(u32),
     /// Once, by a panic.
     Panics,
     /// Each time.
@@ -119,7 +121,7 @@ impl Plan {
         };
         for _ in 0..draw.below(3) {
             let times = 1 + u32::from(draw.chance(50));
-            let mild = if draw.chance(30) { Fate::Panics } else { Fate::Fails(times) };
+            let mild = *draw.of(&[Fate::Panics, Fate::Ignores(times), Fate::Fails(times)]);
             fate(&mut draw, mild);
         }
         if draw.chance(95) {

@@ -205,11 +205,15 @@ async fn step_over_silent_parts(db: &DatabaseConnection) -> Result<(), DbErr> {
     Ok(())
 }
 
+/// Lets cursors begin behind what they have left behind. Those that a lane moves just now are passed over: waiting for
+/// one while holding others is a deadlock with a lane that moves both.
 async fn raise_floors(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let update = "UPDATE rustok_outbox_cursor c SET floor = r.upto_id FROM rustok_outbox_range r
-                   WHERE r.from_id = (SELECT MAX(from_id) FROM rustok_outbox_range
-                                       WHERE filled_xid < pg_snapshot_xmin(c.snapshot))
-                     AND c.floor < r.upto_id";
+    let update = "UPDATE rustok_outbox_cursor c SET floor = n.upto_id
+                    FROM (SELECT o.part, r.upto_id FROM rustok_outbox_cursor o JOIN rustok_outbox_range r
+                              ON r.from_id = (SELECT MAX(from_id) FROM rustok_outbox_range
+                                               WHERE filled_xid < pg_snapshot_xmin(o.snapshot))
+                           WHERE o.floor < r.upto_id FOR UPDATE OF o SKIP LOCKED) n
+                   WHERE c.part = n.part";
     db.execute_unprepared(update).await.map(drop)
 }
 
