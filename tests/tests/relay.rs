@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustok_events::{
     DomainEvent, EventDescriptor, Key, Relay, RelayConfig, TransactionalEventBus,
     outbox::{discard_parked, parked_events, retry_parked},
+    testing::{Fault, Faults},
     transport::OutgoingMessage,
 };
 use rustok_events_tests::{
@@ -175,6 +176,49 @@ async fn more_than_a_broker_takes_at_once_goes_out_in_smaller_pages(database) {
     running.await.unwrap().unwrap();
     let numbers: Vec<u32> = (0..40).collect();
     assert_eq!(firsts(&published(&transport), &numbers), numbers);
+}
+}
+
+/// An event of a million bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, rustok_events::DomainEvent)]
+#[domain_event(stream = "test", topic = "scans", partition_key = key, partitions = 4)]
+struct Scanned {
+    key: String,
+    number: u32,
+    scan: String,
+}
+
+on_every_database! {
+async fn what_a_relay_holds_at_once_is_bounded_by_bytes(database) {
+    let db = &database.db;
+    let transport = MeddledTransport::default();
+    let bus = TransactionalEventBus::new();
+    let keys = ["a", "b", "c"];
+    let txn = db.begin().await.unwrap();
+    for (number, key) in (0..48).zip(keys.into_iter().cycle()) {
+        let scan = "-".repeat(1_000_000);
+        let event = Scanned { key: key.to_owned(), number, scan };
+        bus.publish_in_tx(&txn, TENANT, None, event).await.unwrap();
+    }
+    txn.commit().await.unwrap();
+    // What was sent before the first cursor moves is what was held.
+    let process = Faults::none().inject("relay.advance.before", 1, Fault::Crash).process();
+    let config = RelayConfig::default().lease(Duration::from_secs(1)).faults(process.faults());
+    let relay = Relay::new(db.clone(), transport.clone(), config);
+    assert!(process.run(relay.drain()).await.is_none());
+    let held = transport.taken().len();
+    assert!((2..=18).contains(&held), "{held} events were held");
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    relay.drain().await.unwrap();
+    let scanned = |message: &OutgoingMessage| serde_json::from_slice(&message.payload).unwrap();
+    let taken: Vec<Scanned> = transport.taken().iter().map(scanned).collect();
+    for key in keys {
+        let of_key = taken.iter().filter(|event| event.key == key).map(|event| event.number);
+        let of_key: Vec<u32> = of_key.collect();
+        let firsts = firsts(&of_key, &of_key);
+        assert_eq!(firsts.len(), 16);
+        assert!(firsts.is_sorted(), "{firsts:?}");
+    }
 }
 }
 

@@ -134,8 +134,8 @@ pub(crate) async fn events_of(
         key.tenant_id.into(),
         key.key.clone().into(),
     ];
-    let rows = db.query_all_raw(statement(db.get_database_backend(), &select, values)).await?;
-    row::events(&rows)
+    let found = row::find(db, statement(db.get_database_backend(), &select, values)).await?;
+    row::events(&found.rows)
 }
 
 /// Whether an operator wants one of the parked events without a key published again; `None` if parts have none.
@@ -164,8 +164,8 @@ pub(crate) async fn keyless(
           WHERE part = ? AND partition_key IS NULL AND state = 'behind' ORDER BY id LIMIT {limit}"
     );
     let values = [part.into()];
-    let rows = db.query_all_raw(statement(db.get_database_backend(), &select, values)).await?;
-    row::events(&rows)
+    let found = row::find(db, statement(db.get_database_backend(), &select, values)).await?;
+    row::events(&found.rows)
 }
 
 /// Takes published rows out under the lease, and notes what the broker said of one that it refused again.

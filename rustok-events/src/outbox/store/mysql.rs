@@ -14,7 +14,7 @@ use sea_orm_migration::async_trait::async_trait;
 
 use super::{
     Ask, BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page, lease,
-    row::{self, COLUMN_COUNT, COLUMNS},
+    row::{self, COLUMN_COUNT, COLUMNS, Found},
 };
 use crate::{
     clock::Clock,
@@ -76,22 +76,17 @@ impl OutboxStore for MySqlStore {
         if busy.is_empty() {
             return Ok(Look::default());
         }
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mine = in_turn(leases, busy, turn, limit);
-        let each = (limit / mine.len()).max(1);
-        let most = i64::try_from(each).unwrap_or(i64::MAX);
-        // The epoch again, in the same read: since the parts were looked at a lease may have been lost, and what its
-        // new holder parked or published is no longer pending.
-        let one = "(SELECT p.part, p.id FROM rustok_outbox_cursor c JOIN rustok_outbox_pending p ON p.part = c.part
-                     WHERE c.part = ? AND c.epoch = ? ORDER BY p.id LIMIT ?)";
-        let select = format!(
-            "SELECT o.id, {COLUMNS}, p.part
-               FROM ({}) p JOIN rustok_outbox o ON o.id = p.id",
-            vec![one; mine.len()].join(" UNION ALL ")
-        );
-        let values =
-            mine.iter().flat_map(|lease| [lease.part.into(), lease.epoch.into(), most.into()]);
-        let rows = db.query_all_raw(sql(&select, values)).await?;
+        let mut limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mine, each, rows) = loop {
+            let mine = in_turn(leases, busy.clone(), turn, limit);
+            let each = (limit / mine.len()).max(1);
+            let Found { rows, cut } = row::find(db, select_of(&mine, each)).await?;
+            if !cut {
+                break (mine, each, rows);
+            }
+            // In no order: what was not read may come before what was.
+            limit = (rows.len() / 2).max(1);
+        };
         let mut pages: HashMap<i64, Page> = HashMap::new();
         let mut reader = row::Reader::default();
         for row in &rows {
@@ -240,6 +235,22 @@ async fn auto_increment_step(txn: &DatabaseTransaction) -> Result<i64, DbErr> {
         .await?
         .ok_or_else(|| DbErr::RecordNotFound("auto_increment_increment".to_owned()))?;
     row.try_get("", "step")
+}
+
+/// Reads up to so many pending events of each part.
+fn select_of(parts: &[&Lease], each: usize) -> Statement {
+    // The epoch again, in the same read: since the parts were looked at a lease may have been lost, and what its new
+    // holder parked or published is no longer pending.
+    let one = "(SELECT p.part, p.id FROM rustok_outbox_cursor c JOIN rustok_outbox_pending p ON p.part = c.part
+                 WHERE c.part = ? AND c.epoch = ? ORDER BY p.id LIMIT ?)";
+    let select = format!(
+        "SELECT o.id, {COLUMNS}, p.part
+           FROM ({}) p JOIN rustok_outbox o ON o.id = p.id",
+        vec![one; parts.len()].join(" UNION ALL ")
+    );
+    let most = i64::try_from(each).unwrap_or(i64::MAX);
+    let values = |lease: &&Lease| [lease.part.into(), lease.epoch.into(), most.into()];
+    sql(&select, parts.iter().flat_map(values))
 }
 
 /// The leased parts that have something pending.

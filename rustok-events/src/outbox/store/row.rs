@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use sea_orm::{
-    DbErr, QueryResult, Value,
+    DatabaseConnection, DbErr, QueryResult, Statement, StreamTrait, Value,
     sqlx::{self, ColumnIndex, Decode, Row, Type},
 };
 use uuid::Uuid;
@@ -44,6 +45,65 @@ pub(in crate::outbox) fn values(record: &OutboxRecord) -> Result<[Value; COLUMN_
     ])
 }
 
+/// How many bytes of payload are read at once, whatever number of events was asked for: what is in memory is bounded by
+/// this, and by the largest event.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What a statement found whose first columns are `id` and [`COLUMNS`].
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) rows: Vec<QueryResult>,
+    /// Whether it was cut off for its size. It has two events then at least, and more may follow.
+    pub(crate) cut: bool,
+}
+
+/// Reads what a statement finds, and what of it is too large for one read not at all.
+pub(crate) async fn find(db: &DatabaseConnection, select: Statement) -> Result<Found, DbErr> {
+    let mut found = Found::default();
+    let mut stream = db.stream_raw(select).await?;
+    let (mut events, mut bytes) = (0_u32, 0);
+    while !found.cut
+        && let Some(row) = stream.try_next().await?
+    {
+        if let Some(length) = payload_length(&row)? {
+            events += 1;
+            bytes += length;
+        }
+        found.rows.push(row);
+        found.cut = events > 1 && bytes > MOST_BYTES;
+    }
+    Ok(found)
+}
+
+/// How many bytes of payload a row has; `None` if it is without an event.
+fn payload_length(row: &QueryResult) -> Result<Option<usize>, DbErr> {
+    fn of<'r, R: Row>(row: &'r R) -> Result<Option<usize>, sqlx::Error>
+    where
+        usize: ColumnIndex<R>,
+        &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        Ok(row.try_get::<Option<&[u8]>, _>(PAYLOAD)?.map(<[u8]>::len))
+    }
+    if let Some(row) = row.try_as_pg_row() {
+        of(row)
+    } else if let Some(row) = row.try_as_sqlite_row() {
+        of(row)
+    } else if let Some(row) = row.try_as_mysql_row() {
+        of(row)
+    } else {
+        return Err(of_no_database());
+    }
+    .map_err(unreadable)
+}
+
+fn of_no_database() -> DbErr {
+    DbErr::Type("the row is of no database with an outbox".to_owned())
+}
+
+fn unreadable(error: sqlx::Error) -> DbErr {
+    DbErr::Type(format!("an event cannot be read: {error}"))
+}
+
 /// Reads the events of rows.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
@@ -60,7 +120,7 @@ impl Reader {
         } else if let Some(row) = row.try_as_mysql_row() {
             self.read(row)
         } else {
-            Err(DbErr::Type("the row is of no database with an outbox".to_owned()))
+            Err(of_no_database())
         }
     }
 
@@ -74,15 +134,13 @@ impl Reader {
         &'r str: Decode<'r, R::Database> + Type<R::Database>,
         &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
     {
-        let unreadable =
-            |error: sqlx::Error| DbErr::Type(format!("an event cannot be read: {error}"));
         let number = |place| row.try_get::<i64, _>(place).map_err(unreadable);
         let id = |place| row.try_get::<Uuid, _>(place).map_err(unreadable);
         let optional_id = |place| row.try_get::<Option<Uuid>, _>(place).map_err(unreadable);
         let text = |place| row.try_get::<&str, _>(place).map_err(unreadable);
         let key = row.try_get::<Option<&[u8]>, _>(7).map_err(unreadable)?;
         let partitions = row.try_get::<Option<i64>, _>(6).map_err(unreadable)?;
-        let payload = row.try_get::<&[u8], _>(15).map_err(unreadable)?;
+        let payload = row.try_get::<&[u8], _>(PAYLOAD).map_err(unreadable)?;
         Ok(StoredEvent {
             id: number(0)?,
             record: OutboxRecord {
@@ -114,6 +172,9 @@ pub(crate) fn events(rows: &[QueryResult]) -> Result<Vec<StoredEvent>, DbErr> {
     let mut reader = Reader::default();
     rows.iter().map(|row| reader.event(row)).collect()
 }
+
+/// The place of an event's payload.
+const PAYLOAD: usize = COLUMN_COUNT;
 
 /// The place of the first column behind an event's.
 pub(super) const AFTER: usize = COLUMN_COUNT + 1;

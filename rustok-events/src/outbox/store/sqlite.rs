@@ -11,7 +11,7 @@ use sea_orm_migration::async_trait::async_trait;
 
 use super::{
     Ask, BATCH, CleanedUp, Cursor, Lease, Look, Mark, OutboxStore, Page,
-    row::{self, COLUMN_COUNT, COLUMNS},
+    row::{self, COLUMN_COUNT, COLUMNS, Found},
 };
 use crate::{
     clock::Clock,
@@ -66,13 +66,13 @@ impl OutboxStore for SqliteStore {
           WHERE c.part = ? AND c.epoch = ? ORDER BY o.id LIMIT ?"
         );
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows =
-            db.query_all_raw(sql(&select, [PART.into(), lease.epoch.into(), most.into()])).await?;
+        let values = [PART.into(), lease.epoch.into(), most.into()];
+        let Found { rows, cut } = row::find(db, sql(&select, values)).await?;
         let Some(first) = rows.first() else { return Ok(Look::default()) };
         let after: i64 = first.try_get_by_index(row::AFTER)?;
         let events = row::events(&rows)?;
         let to = events.last().map_or(after, |event| event.id);
-        let whole = (events.len() as u64) < limit;
+        let whole = !cut && (events.len() as u64) < limit;
         let cursor = Cursor::Sequence { after, to };
         Ok(vec![Page { lease: lease.clone(), events, whole, cursor }].into())
     }

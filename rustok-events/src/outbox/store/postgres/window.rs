@@ -12,7 +12,7 @@ use crate::outbox::{
     Ask, Lease, Look, Page,
     store::{
         Cursor,
-        row::{self, COLUMNS},
+        row::{self, COLUMNS, Found},
     },
 };
 
@@ -45,36 +45,40 @@ pub(super) async fn pages(
         }
         values.resize(values.len() + select.limits_of_a_part, one_more(of_part));
         values.push(one_more(limit));
-        let rows = db.query_all_raw(sql(&select.text, values)).await?;
+        let found = row::find(db, sql(&select.text, values)).await?;
         let falls_short = |row: &QueryResult| row.try_get_by_index(column::FALLS_SHORT);
-        let enough = rows.first().map(falls_short).transpose()? == Some(false);
-        Ok::<_, DbErr>((rows, enough))
+        let enough = found.rows.first().map(falls_short).transpose()? == Some(false);
+        Ok::<_, DbErr>((found, enough))
     };
     // From the cheapest statement on, until one has looked everywhere.
-    let (mut rows, mut enough) = (Vec::new(), false);
+    let (mut found, mut enough) = (Found::default(), false);
     if let Some(select) = recent.as_deref().filter(|_| !cut) {
         match ask(select).await {
-            Ok(asked) => (rows, enough) = asked,
+            Ok(asked) => (found, enough) = asked,
             // It may have been dropped since, by whoever keeps the log; what else is wrong is seen by the next.
             Err(error) => tracing::debug!(%error, "the newest partition of the log cannot be read"),
         }
     }
     if !enough && !cut {
-        (rows, enough) = ask(&SELECT_NEW).await?;
-        recent = rows.first().map(recent_of).transpose()?.flatten();
+        (found, enough) = ask(&SELECT_NEW).await?;
+        recent = found.rows.first().map(recent_of).transpose()?.flatten();
     }
     if !enough {
-        (rows, _) = ask(&SELECT).await?;
+        (found, _) = ask(&SELECT).await?;
     }
+    let Found { rows, cut } = found;
     let Some((first, events)) = rows.split_first() else { return Ok(Look::default()) };
     let snapshot = first.try_get_by_index(column::NOW)?;
     let server = first.try_get_by_index(column::SERVER)?;
     let pages = if events.is_empty() {
         Vec::new()
     } else {
-        if !first.try_get_by_index::<bool>(column::DURABLE)? {
+        // A statement that was cut off may not have ended yet, nor flushed anything by that.
+        if cut || !first.try_get_by_index::<bool>(column::DURABLE)? {
             make_durable(db, first.try_get_by_index(column::WRITTEN)?).await?;
         }
+        // The last row that was read stands for those that were not.
+        let limit = if cut { events.len() - 1 } else { limit };
         into_pages(events, leases, limit, of_part, snapshot, server, &mut spans)?
     };
     Ok(Look { pages, server: Some(server), hints: Hints { recent, spans } })
