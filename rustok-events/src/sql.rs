@@ -97,6 +97,33 @@ async fn begin(
     begun.await.map_err(|error| DbErr::Custom(format!("a transaction could not begin: {error}")))?
 }
 
+/// Complains where the database's settings let a commit return before it is durable: what is published, or acknowledged,
+/// on the strength of it could be forgotten when the machine loses its power. On PostgreSQL nothing depends on them.
+pub(crate) async fn complain_unless_durable(db: &DatabaseConnection) {
+    let (select, setting, least) = match db.get_database_backend() {
+        DbBackend::Sqlite => ("PRAGMA synchronous", "PRAGMA synchronous", "FULL (2)"),
+        DbBackend::MySql => (
+            "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED)",
+            "innodb_flush_log_at_trx_commit",
+            "1",
+        ),
+        _ => return,
+    };
+    let is_durable =
+        |value: i64| if setting.starts_with("PRAGMA") { value >= 2 } else { value == 1 };
+    let asked = db.query_one_raw(Statement::from_string(db.get_database_backend(), select)).await;
+    match asked.and_then(|row| row.map(|row| row.try_get_by_index::<i64>(0)).transpose()) {
+        Ok(Some(value)) if !is_durable(value) => tracing::warn!(
+            setting,
+            value,
+            least,
+            "a power failure can take back what this database has committed, and with it events that are published or acknowledged"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, setting, "a setting cannot be read"),
+    }
+}
+
 /// The time that leases are measured by, in microseconds: the database's own, so that the clocks of relays need
 /// not agree, or that of a clock moved by hand.
 pub(crate) async fn now(db: &impl ConnectionTrait, clock: &Clock) -> Result<i64, DbErr> {
@@ -121,6 +148,43 @@ pub(crate) async fn now(db: &impl ConnectionTrait, clock: &Clock) -> Result<i64,
 /// Locks rows on the way and passes over those that are locked. SQLite has one writer and needs neither.
 pub(crate) fn skip_locked(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Sqlite { "" } else { " FOR UPDATE SKIP LOCKED" }
+}
+
+/// Deletes rows of a table whose primary key is `id`, and returns how many.
+///
+/// On MySQL and MariaDB they are looked up one by one by their key, and no row beside them: for a fair share of a table
+/// `IN` is a scan, and a deletion that scans waits for the rows of open transactions.
+pub(crate) async fn delete_by_id(
+    db: &impl ConnectionTrait,
+    table: &str,
+    ids: &[i64],
+) -> Result<u64, DbErr> {
+    let backend = db.get_database_backend();
+    let mut deleted = 0;
+    for ids in ids.chunks(ROWS_DELETED) {
+        let delete = if backend == DbBackend::MySql {
+            let delete = format!(
+                "DELETE t FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS d
+                 STRAIGHT_JOIN {table} t FORCE INDEX (PRIMARY) ON t.id = d.id"
+            );
+            statement(backend, &delete, [json(&ids)?])
+        } else {
+            let delete = format!("DELETE FROM {table} WHERE id IN ({})", value_list(ids.len()));
+            statement(backend, &delete, ids.iter().map(|id| Value::from(*id)))
+        };
+        deleted += db.execute_raw(delete).await?.rows_affected();
+    }
+    Ok(deleted)
+}
+
+/// How many rows a statement deletes at most: each is a parameter, of which no database takes any number.
+const ROWS_DELETED: usize = 1000;
+
+/// Numbers as a JSON text, for MySQL's `JSON_TABLE`.
+pub(crate) fn json(numbers: &impl serde::Serialize) -> Result<Value, DbErr> {
+    serde_json::to_string(numbers)
+        .map(Value::from)
+        .map_err(|error| DbErr::Custom(format!("ids cannot be written: {error}")))
 }
 
 /// `INSERT INTO …` that leaves a row out which is there already. An error instead would, on PostgreSQL, abort the

@@ -87,14 +87,13 @@ fn of_runtime(error: &RuntimeErr) -> Trouble {
 
 fn of_sqlx(error: &SqlxError) -> Trouble {
     match error {
-        SqlxError::Io(_)
-        | SqlxError::Tls(_)
-        | SqlxError::Protocol(_)
-        | SqlxError::PoolClosed
-        | SqlxError::WorkerCrashed => Trouble::Away,
+        SqlxError::Io(_) | SqlxError::Tls(_) | SqlxError::PoolClosed | SqlxError::WorkerCrashed => {
+            Trouble::Away
+        }
         SqlxError::PoolTimedOut => Trouble::NoConnection,
         SqlxError::Database(error) if is_mysql_conflict(&**error) => Trouble::Conflict,
         SqlxError::Database(error) => error.code().map_or(Trouble::Refused, |code| of_code(&code)),
+        // `Protocol` too: what the driver does not send, such as a statement with more parameters than there can be.
         _ => Trouble::Refused,
     }
 }
@@ -144,6 +143,12 @@ mod tests {
         for code in ["53100", "57014", "25006", "58030", "XX000", "HY000", "13", "10", "778", "5"] {
             assert!(!is_code_of_data(code), "{code}");
         }
+    }
+
+    #[test]
+    fn what_the_driver_does_not_send_is_refused() {
+        let error = SqlxError::Protocol("too many arguments for query: 65536".to_owned());
+        assert_eq!(of_sqlx(&error), Trouble::Refused);
     }
 
     #[test]

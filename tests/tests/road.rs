@@ -18,7 +18,7 @@ use rustok_events::{
     transport::TopicName,
 };
 use rustok_events_tests::{eventually, on_every_database};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -296,6 +296,34 @@ async fn a_delayed_event_is_published_when_it_is_due(database) {
     stop.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(database.count("SELECT COUNT(*) FROM rustok_outbox_delayed").await, 0);
+}
+}
+
+on_every_database! {
+async fn due_events_wait_for_no_open_transaction_that_delays_another(database) {
+    let db = &database.db;
+    if db.get_database_backend() == DbBackend::Sqlite {
+        // One writer: no other transaction is open.
+        return;
+    }
+    let transport = MemoryTransport::new();
+    let clock = Clock::manual();
+    let bus = TransactionalEventBus::new().with_clock(clock.clone());
+    let txn = db.begin().await.unwrap();
+    for number in 0..3 {
+        bus.publish_at(&txn, TENANT, None, clock.now(), counted("a", number)).await.unwrap();
+    }
+    bus.commit(txn).await.unwrap();
+    let open = db.begin().await.unwrap();
+    let later = clock.now() + Duration::from_mins(1);
+    bus.publish_at(&open, TENANT, None, later, counted("a", 3)).await.unwrap();
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default().clock(clock.clone()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    eventually(|| async { published(&transport) == [0, 1, 2] }).await;
+    open.rollback().await.unwrap();
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 }
 

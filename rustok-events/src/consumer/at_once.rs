@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::DbErr;
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -87,7 +87,11 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let txn = self.writer.begin_claim(turn).await?;
         let handled = async {
             let mut behind = Vec::new();
-            for (handler, wanted) in &work {
+            for (place, (handler, wanted)) in work.iter().enumerate() {
+                if place > 0 && txn.get_database_backend() == DbBackend::MySql {
+                    // Whatever follows the end of a transaction stands by itself there, the next claims too.
+                    self.still_open(&txn, news).await?;
+                }
                 let waiting = self.deliver(&txn, *handler, wanted, 1, mixed, news).await?;
                 if !waiting.is_empty() {
                     behind.push((handler.spec(), waiting));

@@ -50,7 +50,7 @@ use self::{
     transaction::Writer,
 };
 use crate::{
-    TransactionalEventBus, migration,
+    TransactionalEventBus, migration, sql,
     transport::{EventTransport, TopicSpec},
 };
 
@@ -103,6 +103,7 @@ impl<S: Send + Sync + 'static> ConsumerRuntime<S> {
             Topics::new(Arc::clone(&self.transport), self.topics.clone(), &self.config);
         let prepare = async {
             migration::wait_for_tables(&self.writer.db).await?;
+            sql::complain_unless_durable(&self.writer.db).await;
             topics.provision().await?;
             self.check_window().await
         };

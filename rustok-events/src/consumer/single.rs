@@ -81,7 +81,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let retry = spec.options.retry;
         if !spec.inbox && self.is_blocked(message, &spec, course, stop).await? {
             let reason = Reason::Behind { attempts_left: retry.attempts };
-            return self.hold(message, spec.name, &reason, stop).await;
+            return self.hold(message, Some(&spec), &reason, stop).await;
         }
         let (mut attempts, mut conflicts, mut first_failed_at) = (0, 0, None);
         loop {
@@ -242,9 +242,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
             Verdict::Skip => Reason::Skipped { failure, attempts, first_failed_at },
             Verdict::Fail => return Err(Halt::Failed(self.unreadable_error(message, failure))),
         };
-        let handler = spec.map_or("", |spec| spec.name);
-        self.hold(message, handler, &reason, stop).await?;
-        self.tell(message, handler, failure, verdict);
+        self.hold(message, spec, &reason, stop).await?;
+        self.tell(message, spec.map_or("", |spec| spec.name), failure, verdict);
         Ok(())
     }
 
@@ -280,13 +279,13 @@ impl<S: Send + Sync + 'static> Processor<S> {
     async fn hold(
         &self,
         message: &Message,
-        handler: &str,
+        spec: Option<&HandlerSpec>,
         reason: &Reason<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
         loop {
             self.breaker.ready(stop).await?;
-            match self.try_hold(message, handler, reason).await {
+            match self.try_hold(message, spec, reason).await {
                 Ok(()) => return Ok(()),
                 Err(error) => self.database_failed(error)?,
             }
@@ -296,7 +295,7 @@ impl<S: Send + Sync + 'static> Processor<S> {
     async fn try_hold(
         &self,
         message: &Message,
-        handler: &str,
+        spec: Option<&HandlerSpec>,
         reason: &Reason<'_>,
     ) -> Result<(), DbErr> {
         let txn = self.writer.begin().await?;
@@ -306,13 +305,18 @@ impl<S: Send + Sync + 'static> Processor<S> {
                 Reason::Skipped { .. } => Outcome::Skipped,
                 _ => Outcome::Held,
             };
-            let id = message.id();
-            let claimed = inbox::claim(&txn, self.group, handler, &[id], outcome, now).await?;
+            let (group, handler, id) =
+                (self.group, spec.map_or("", |spec| spec.name), message.id());
+            let claimed = inbox::claim(&txn, group, handler, &[id], outcome, now).await?;
             if claimed != Claimed::All {
-                // Another member of the group had the event meanwhile and has recorded its result.
-                return Ok(());
+                // Another member of the group had the event meanwhile and has recorded its result; or the handler is
+                // called with everything anew, and this was held and done with before.
+                let has_inbox = spec.is_none_or(|spec| spec.inbox);
+                if has_inbox || !inbox::reopen(&txn, group, handler, id, outcome, now).await? {
+                    return Ok(());
+                }
             }
-            let holder = Holder { group: self.group, handler, topic: &self.topic };
+            let holder = Holder { group, handler, topic: &self.topic };
             held::hold(&txn, holder, &message.raw, message.meta(), reason, now).await
         }
         .await;

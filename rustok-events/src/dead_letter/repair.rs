@@ -136,9 +136,10 @@ impl DeadLetters {
         if changed.rows_affected() == 0 {
             return Err(DeadLetterError::NotFound { id: letter.id });
         }
-        if let Some(event) = letter.event_id {
-            crate::inbox::skip(txn, &letter.group, &letter.handler, event).await?;
-        }
+        let id = letter.event_id.unwrap_or_else(|| {
+            held::id_of(letter.partition, letter.offset, &letter.headers, &letter.payload)
+        });
+        crate::inbox::skip(txn, &letter.group, &letter.handler, id).await?;
         if let Some(key) = key(letter) {
             held::promote(txn, holder(letter), &key, self.clock.now(), None).await?;
         }

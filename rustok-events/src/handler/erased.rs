@@ -93,7 +93,7 @@ where
         invocation: Invocation<'a, S>,
         deliveries: &'a [&'a Delivered],
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move {
+        let handled = async move {
             let input = H::Input::from_deliveries(deliveries).map_err(Failure::from)?;
             let Some(mut context) =
                 HandlerContext::<S, H::Mode>::new(invocation, &deliveries[0].meta)
@@ -101,16 +101,15 @@ where
                 let error = "the handler needs a transaction and was given none";
                 return Err(Failure::retryable("no_transaction", error));
             };
-            let handled = self.0.handle(&mut context, input);
-            match AssertUnwindSafe(handled).catch_unwind().await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(error.into()),
-                Err(panic) => {
-                    let error = format!("the handler panicked: {}", panic_message(&*panic));
-                    Err(Failure::retryable("handler_panic", error))
-                }
-            }
-        })
+            self.0.handle(&mut context, input).await.map_err(Failure::from)
+        };
+        // An event's own decoding and upcasting are the application's code as well.
+        Box::pin(AssertUnwindSafe(handled).catch_unwind().map(|handled| {
+            handled.unwrap_or_else(|panic| {
+                let error = format!("the handler panicked: {}", panic_message(&*panic));
+                Err(Failure::retryable("handler_panic", error))
+            })
+        }))
     }
 }
 

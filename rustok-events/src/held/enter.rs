@@ -7,7 +7,7 @@ use twox_hash::XxHash3_128;
 use super::{Holder, queue::lock_first, state, tenant_key};
 use crate::{
     EventId,
-    envelope::EventMeta,
+    envelope::{EventMeta, WireHeaders},
     handler::Failure,
     sql::{code, micros, statement, text, value_rows},
     transport::IncomingMessage,
@@ -107,16 +107,22 @@ pub(crate) async fn hold(
 /// The id that the inbox knows a message by: its event's, or for a message that is no event one made of what it
 /// is and where it lies.
 pub(crate) fn message_id(message: &IncomingMessage, meta: Option<&EventMeta>) -> EventId {
-    if let Some(meta) = meta {
-        return meta.id;
-    }
+    let IncomingMessage { partition, offset, headers, payload, .. } = message;
+    meta.map_or_else(|| id_of(*partition, *offset, headers, payload), |meta| meta.id)
+}
+
+/// The id of a message that is no event.
+pub(crate) fn id_of(partition: u32, offset: u64, headers: &WireHeaders, payload: &[u8]) -> EventId {
     let mut hasher = XxHash3_128::new();
-    hasher.write(&message.partition.to_le_bytes());
-    hasher.write(&message.offset.to_le_bytes());
-    for (name, value) in message.headers.iter() {
+    hasher.write(&partition.to_le_bytes());
+    hasher.write(&offset.to_le_bytes());
+    for (name, value) in headers.iter() {
         hasher.write(name.as_bytes());
         hasher.write(value);
     }
-    hasher.write(&message.payload);
-    EventId::from(uuid::Builder::from_custom_bytes(hasher.finish_128().to_be_bytes()).into_uuid())
+    hasher.write(payload);
+    let mut bytes = hasher.finish_128().to_be_bytes();
+    // An event's id begins with its time, and the inbox forgets by both: by when it was recorded alone, with no time here.
+    bytes[..6].fill(0);
+    EventId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }

@@ -1,10 +1,10 @@
 //! Records of what was discarded or passed over are kept for a while, and then forgotten.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::state;
-use crate::sql::{micros, skip_locked, statement, value_list};
+use crate::sql::{delete_by_id, micros, skip_locked, statement};
 
 /// Forgets up to `limit` records of one state that were made before a time, oldest first, and returns how many those
 /// were. What still waits for something, and what an operator has yet to decide on, is never forgotten.
@@ -21,13 +21,8 @@ pub(crate) async fn forget(
     );
     let values = [record.state().into(), micros(before)];
     let rows = txn.query_all_raw(statement(backend, &select, values)).await?;
-    if rows.is_empty() {
-        return Ok(0);
-    }
-    let ids = rows.iter().map(|row| row.try_get::<i64>("", "id").map(Value::from));
-    let ids = ids.collect::<Result<Vec<Value>, DbErr>>()?;
-    let delete = format!("DELETE FROM rustok_held WHERE id IN ({})", value_list(ids.len()));
-    Ok(txn.execute_raw(statement(backend, &delete, ids)).await?.rows_affected())
+    let ids = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, DbErr>>()?;
+    delete_by_id(txn, "rustok_held", &ids).await
 }
 
 /// What is only a record.

@@ -26,7 +26,7 @@ use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 pub(crate) use self::{
-    enter::{Reason, hold, message_id},
+    enter::{Reason, hold, id_of, message_id},
     forget::{Record, forget},
     leave::{Failing, complete, fail, release},
     queue::{

@@ -84,6 +84,30 @@ pub(crate) async fn set(
     Ok(())
 }
 
+/// Gives an event another outcome, whose handler has no inbox and is called with it whatever became of it before: `false`
+/// if it is held already.
+pub(crate) async fn reopen(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    event: EventId,
+    outcome: Outcome,
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let sql = "UPDATE rustok_inbox SET outcome = ?, recorded_at = ?
+                WHERE group_name = ? AND handler = ? AND event_id = ? AND outcome <> ?";
+    let values = [
+        outcome.as_str().into(),
+        micros(now),
+        group.into(),
+        handler.into(),
+        event.as_uuid().into(),
+        Outcome::Held.as_str().into(),
+    ];
+    let updated = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
+    Ok(updated.rows_affected() == 1)
+}
+
 /// Notes that a held event was given up.
 pub(crate) async fn skip(
     txn: &DatabaseTransaction,

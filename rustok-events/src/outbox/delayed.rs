@@ -89,16 +89,15 @@ pub(crate) async fn release(db: &DatabaseConnection, clock: &Clock) -> Result<u6
     let ids = due(&txn, now).await?;
     if !ids.is_empty() {
         let list = value_list(ids.len());
-        let values = || ids.iter().map(|id| Value::from(*id));
+        let values = ids.iter().map(|id| Value::from(*id));
         let select =
             format!("SELECT id, {COLUMNS} FROM rustok_outbox_delayed WHERE id IN ({list})");
-        let rows = txn.query_all_raw(statement(backend, &select, values())).await?;
+        let rows = txn.query_all_raw(statement(backend, &select, values)).await?;
         let mut events = row::events(&rows)?;
         events.sort_by_key(|event| ids.iter().position(|id| *id == event.id));
         let records: Vec<OutboxRecord> = events.into_iter().map(|event| event.record).collect();
         store::of(&txn)?.append(&txn, &records).await?;
-        let delete = format!("DELETE FROM rustok_outbox_delayed WHERE id IN ({list})");
-        txn.execute_raw(statement(backend, &delete, values())).await?;
+        sql::delete_by_id(&txn, "rustok_outbox_delayed", &ids).await?;
     }
     txn.commit().await?;
     Ok(ids.len() as u64)

@@ -22,8 +22,10 @@ use crate::{
     transport::TopicName,
 };
 
-/// How many rows a statement takes out at most: each is a parameter, of which no database takes any number.
-const ROWS_PER_STATEMENT: usize = 1000;
+/// How many rows a statement parks at most.
+const ROWS_PER_STATEMENT: usize = 500;
+/// How many bytes of theirs, unless the first alone has more: a statement must fit into MySQL's `max_allowed_packet`.
+const BYTES_PER_STATEMENT: usize = 1 << 20;
 
 /// What is ordered: a tenant's key on a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,21 +72,38 @@ pub(crate) async fn park(
         return Ok(false);
     }
     let backend = txn.get_database_backend();
-    for parked in events {
-        let columns = format!("part, log_id, state, error, parked_at, {COLUMNS}");
-        let insert = insert_if_absent(backend, "rustok_outbox_parked", &columns, 1);
-        let (state, error) = match &parked.refusal {
-            Some(error) => ("refused", sql::text(error)),
-            None => ("behind", String::new()),
-        };
-        let mut values: Vec<Value> = Vec::with_capacity(COLUMN_COUNT + 5);
-        values.extend([held.part.into(), parked.event.id.into(), state.into(), error.into()]);
-        values.push(micros(clock.now()));
-        values.extend(row::values(&parked.event.record)?);
+    let columns = format!("part, log_id, state, error, parked_at, {COLUMNS}");
+    let mut rest = events;
+    // While this goes on nobody can prolong the lease: its row is locked.
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(fitting(rest));
+        rest = others;
+        let insert = insert_if_absent(backend, "rustok_outbox_parked", &columns, some.len());
+        let mut values: Vec<Value> = Vec::with_capacity(some.len() * (COLUMN_COUNT + 5));
+        for parked in some {
+            let (state, error) = match &parked.refusal {
+                Some(error) => ("refused", sql::text(error)),
+                None => ("behind", String::new()),
+            };
+            values.extend([held.part.into(), parked.event.id.into(), state.into(), error.into()]);
+            values.push(micros(clock.now()));
+            values.extend(row::values(&parked.event.record)?);
+        }
         txn.execute_raw(statement(backend, &insert, values)).await?;
     }
     txn.commit().await?;
     Ok(true)
+}
+
+/// How many of some events go into one statement: one at least.
+fn fitting(events: &[Parked<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = events.iter().take(ROWS_PER_STATEMENT).take_while(|parked| {
+        let error = parked.refusal.as_deref().map_or(0, |error| sql::text(error).len());
+        bytes += parked.event.record.payload.len() + error;
+        bytes <= BYTES_PER_STATEMENT
+    });
+    fits.count().max(1)
 }
 
 /// The keys of some parts that have parked events, and whether their first may be published.
@@ -183,12 +202,7 @@ pub(crate) async fn settle(
         return Ok(false);
     }
     let backend = txn.get_database_backend();
-    for ids in published.chunks(ROWS_PER_STATEMENT) {
-        let list = value_list(ids.len());
-        let delete = format!("DELETE FROM rustok_outbox_parked WHERE id IN ({list})");
-        let ids = ids.iter().map(|id| Value::from(*id));
-        txn.execute_raw(statement(backend, &delete, ids)).await?;
-    }
+    sql::delete_by_id(&txn, "rustok_outbox_parked", published).await?;
     if let Some((id, error)) = refused {
         let update = "UPDATE rustok_outbox_parked SET state = 'refused', error = ? WHERE id = ?";
         txn.execute_raw(statement(backend, update, [sql::text(&error).into(), id.into()])).await?;

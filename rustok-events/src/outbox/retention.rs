@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 
 use super::{
     cluster,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Clock,
     partition,
-    sql::{self, begin_write, insert_if_absent, statement},
+    sql::{self, begin_write, statement},
 };
 
 /// The most rows that one batch forgets or lists.
@@ -116,17 +116,15 @@ async fn pend_again(txn: &DatabaseTransaction, since: i64) -> Result<u64, DbErr>
         if rows.is_empty() {
             return Ok(listed);
         }
-        let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 2);
+        let mut events: Vec<(i64, i64)> = Vec::with_capacity(rows.len());
         for row in &rows {
             last = row.try_get("", "id")?;
             let key: Option<Vec<u8>> = row.try_get("", "partition_key")?;
             let id: uuid::Uuid = row.try_get("", "event_id")?;
             let part = partition::of(key.as_deref().unwrap_or(id.as_bytes()), store::PARTS);
-            values.extend([i64::from(part).into(), last.into()]);
+            events.push((i64::from(part), last));
         }
-        let table = "rustok_outbox_pending";
-        let insert = insert_if_absent(DbBackend::MySql, table, "part, id", rows.len());
-        txn.execute_raw(statement(DbBackend::MySql, &insert, values)).await?;
+        store::mysql::list(txn, &events).await?;
         listed += rows.len() as u64;
     }
 }

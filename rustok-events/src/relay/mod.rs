@@ -47,6 +47,7 @@ use crate::{
     backoff::{Backoff, retry},
     migration,
     outbox::{CleanedUp, cluster, store},
+    sql,
     transport::EventTransport,
     trouble::{self, Trouble},
 };
@@ -232,6 +233,7 @@ impl Inner {
 async fn check_once(db: &DatabaseConnection) -> Result<(), RelayError> {
     store::of(db)?;
     migration::check(db).await?;
+    sql::complain_unless_durable(db).await;
     check_cluster(db).await
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Pace(Arc<Mutex<State>>);
 struct State {
     most: u64,
     limit: u64,
+    /// Whether a look has begun of which nothing was heard.
+    looking: bool,
     /// How many events are on their way to the broker.
     sending: Option<u64>,
     /// How many the broker did not take at once, until it takes as many.
@@ -41,6 +43,7 @@ impl Pace {
         Self(Arc::new(Mutex::new(State {
             most,
             limit: FIRST.min(most),
+            looking: false,
             sending: None,
             too_much: None,
             turn: 0,
@@ -63,6 +66,7 @@ impl Pace {
     pub(super) fn ask(&self) -> Ask {
         let mut state = self.lock();
         let (limit, hints) = (state.limit(), std::mem::take(&mut state.hints));
+        state.looking = true;
         Ask { limit, turn: state.turn, cut: state.cut, hints }
     }
 
@@ -104,11 +108,16 @@ impl State {
             self.too_much = Some(sent);
             self.limit = (sent / 2).clamp(1, self.most);
         }
+        if std::mem::take(&mut self.looking) {
+            // It failed or was dropped: it may have been too much for the database, or for the way from there.
+            self.limit = (self.limit / 2).max(1);
+        }
         self.limit
     }
 
     fn read(&mut self, leases: &[Lease], pages: &[Page], hints: Hints) {
         self.hints = hints;
+        self.looking = false;
         let events = pages.iter().map(|page| page.events.len() as u64).sum::<u64>();
         let payload = |event: &StoredEvent| event.record.payload.len() as u64;
         let bytes = pages.iter().flat_map(|page| &page.events).map(payload).sum::<u64>();
@@ -187,6 +196,15 @@ mod tests {
         let failed = sizes[3..].iter().filter(|events| **events > 300).count();
         assert!((1..=8).contains(&failed), "{sizes:?}");
         assert!(sizes[3..].iter().all(|events| (150..=320).contains(events)), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_look_of_which_nothing_was_heard_is_made_smaller() {
+        let pace = Pace::new(8000);
+        let asks: Vec<u64> = (0..3).map(|_| pace.ask().limit).collect();
+        assert_eq!(asks, [1000, 500, 250]);
+        pace.read(&[], &[], Hints::default());
+        assert_eq!(pace.ask().limit, 1000, "an empty look is an answer");
     }
 
     #[test]

@@ -78,9 +78,8 @@ impl Releaser {
             self.config.faults.database("relay.release.before").await?;
             let released = delayed::release(&self.db, clock).await?;
             self.config.faults.database("relay.release.after").await?;
-            if released > 0 {
-                return Ok(None);
-            }
+            // What is due and was not released is another relay's to release, which has begun to.
+            return Ok((released == 0).then_some(self.config.max_tick));
         }
         Ok(Some(pause))
     }

@@ -16,6 +16,7 @@ use rustok_events::{
     transport::BoxFuture,
 };
 use rustok_events_tests::on_every_database;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::Notify;
 
 use crate::domain::{App, Step, TENANT, of_key, on, record, step, walk};
@@ -63,6 +64,41 @@ async fn a_panic_is_a_failure_like_any_other(database) {
     let dead = app.dead_letters().await.unwrap();
     assert_eq!((dead.len(), dead[0].code.as_str()), (1, "handler_panic"));
     assert_eq!(dead[0].error, "the handler panicked: one is not a number");
+    assert_eq!(database.ledger().await, [("b".to_owned(), 2)]);
+}
+}
+
+/// An event whose decoding panics.
+#[derive(Debug, Clone, PartialEq, Serialize, DomainEvent)]
+#[domain_event(stream = "test", topic = "brittle", partition_key = key, partitions = 1)]
+struct Brittle {
+    key: String,
+    number: i64,
+}
+
+impl<'de> Deserialize<'de> for Brittle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Step { key, number } = Step::deserialize(deserializer)?;
+        assert!(number != 1, "one cannot be read");
+        Ok(Self { key, number })
+    }
+}
+
+#[event_handler(group = "careful", retry(attempts = 1))]
+async fn reads<S>(ctx: &mut HandlerContext<'_, S>, event: Brittle) -> HandlerResult {
+    record(ctx.tx(), &event.key, event.number).await?;
+    Ok(())
+}
+
+on_every_database! {
+async fn a_panic_while_an_event_is_decoded_is_its_failure(database) {
+    let app = on(&database).handler(reads).start().await.unwrap();
+    let events = [("a", 1), ("b", 2)].map(|(key, number)| Brittle { key: key.to_owned(), number });
+    app.publish_all(TENANT, events).await.unwrap();
+    app.settle().await.unwrap();
+    let dead = app.dead_letters().await.unwrap();
+    assert_eq!((dead.len(), dead[0].code.as_str()), (1, "handler_panic"));
+    assert_eq!(dead[0].error, "the handler panicked: one cannot be read");
     assert_eq!(database.ledger().await, [("b".to_owned(), 2)]);
 }
 }

@@ -2,14 +2,17 @@
 
 use rustok_events::{
     ConsumerConfig, ConsumerRuntime, DomainEvent, EventHandler, Relay, RelayConfig,
-    TransactionalEventBus, prelude::*, testing::MemoryTransport,
+    TransactionalEventBus,
+    prelude::*,
+    testing::MemoryTransport,
+    transport::{EventTransport, OutgoingMessage, TopicName},
 };
 use rustok_events_tests::{TestDatabase, eventually, on_every_database};
 use sea_orm::TransactionTrait;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ALWAYS, App, Step, TENANT, record, step};
+use crate::domain::{ALWAYS, App, Step, TENANT, call_out, record, step};
 
 /// Writes which program took the event.
 macro_rules! handler {
@@ -85,7 +88,7 @@ async fn seen(database: &TestDatabase, function: &str) -> Vec<i64> {
 
 /// Waits until the group is done with so many events of the topic.
 async fn done(transport: &MemoryTransport, events: u64) {
-    let topic = rustok_events::transport::TopicName::new(Step::STREAM, Step::TOPIC);
+    let topic = TopicName::new(Step::STREAM, Step::TOPIC);
     eventually(|| async {
         transport.stored_offsets("changing", &topic).iter().sum::<u64>() == events
     })
@@ -128,7 +131,6 @@ async fn a_renamed_function_that_keeps_its_name_handles_nothing_again(database) 
 
 /// Appends what one broker has to another.
 async fn republish(from: &MemoryTransport, to: &MemoryTransport) {
-    use rustok_events::transport::{EventTransport, OutgoingMessage, TopicName};
     let topic = TopicName::new(Step::STREAM, Step::TOPIC);
     for (partition, messages) in from.messages(&topic).into_iter().enumerate() {
         let messages = messages.into_iter().map(|message| OutgoingMessage {
@@ -139,6 +141,29 @@ async fn republish(from: &MemoryTransport, to: &MemoryTransport) {
         let partition = u32::try_from(partition).unwrap();
         to.publish(&topic, partition, messages.collect()).await.unwrap();
     }
+}
+
+on_every_database! {
+async fn a_handler_without_an_inbox_that_fails_at_what_comes_again_gets_it_again(database) {
+    let state = App::default();
+    let topic = TopicName::new(Step::STREAM, Step::TOPIC);
+    let transport = MemoryTransport::new();
+    publish(&database, &transport, 0..1).await;
+    let again = MemoryTransport::new();
+    publish(&database, &again, 1..2).await;
+    republish(&transport, &again).await;
+    for (broker, group_is_done, seen) in [(transport, 1, 1), (again, 2, 3)] {
+        state.fail(0, 1);
+        let program = Program::start(&database, &broker, &state, call_out, None);
+        eventually(|| async {
+            broker.stored_offsets("callers", &topic).iter().sum::<u64>() == group_is_done
+        })
+        .await;
+        eventually(|| async { state.seen().len() == seen }).await;
+        program.stop().await;
+    }
+    assert_eq!(database.count("SELECT COUNT(*) FROM rustok_held").await, 0);
+}
 }
 
 on_every_database! {

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{App, Step, TENANT, of_key, on, record, step, walk};
 
+const A_WEEK: Duration = Duration::from_hours(7 * 24);
+
 /// The old program's only version.
 #[derive(Debug, Clone, Serialize, Deserialize, DomainEvent)]
 #[domain_event(stream = "test", topic = "strides", partition_key = key, partitions = 2)]
@@ -114,6 +116,13 @@ async fn noise_is_kept_as_it_came_and_its_partition_flows(database) {
     app.letters().retry(dead[0].id).await.unwrap();
     app.settle().await.unwrap();
     assert_eq!(app.dead_letters().await.unwrap().len(), 2);
+    // Given up, it is held no more, and can be forgotten.
+    let held = "SELECT COUNT(*) FROM rustok_inbox WHERE outcome = 'held'";
+    assert_eq!(database.count(held).await, 2);
+    for letter in app.dead_letters().await.unwrap() {
+        app.letters().discard(letter.id, "noise").await.unwrap();
+    }
+    assert_eq!(database.count(held).await, 0);
 }
 }
 
@@ -121,12 +130,17 @@ on_every_database! {
 async fn noise_is_passed_over_with_a_record_where_that_is_wanted(database) {
     let app = on(&database).state(App::default()).handler(walk).consumers(|config| {
         config.undecodable = OnUnreadable::Skip;
+        config.inbox_retention = Some(A_WEEK);
     });
     let app = app.start().await.unwrap();
     send_noise(&app).await;
     let skipped = "SELECT COUNT(*) FROM rustok_held WHERE state = 'skipped' AND code = 'malformed_envelope'";
     eventually(|| async { database.count(skipped).await == 2 }).await;
     assert!(app.dead_letters().await.unwrap().is_empty());
+    // What is no event has no time of its own, and is forgotten all the same.
+    assert_eq!(database.count("SELECT COUNT(*) FROM rustok_inbox").await, 3);
+    app.clock().advance(A_WEEK + Duration::from_hours(1));
+    eventually(|| async { database.count("SELECT COUNT(*) FROM rustok_inbox").await == 0 }).await;
 }
 }
 

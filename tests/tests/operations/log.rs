@@ -8,7 +8,7 @@ use rustok_events::{
     testing::MemoryTransport,
 };
 use rustok_events_tests::{Backend, TestDatabase, eventually, on_every_database};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, IsolationLevel, TransactionTrait};
 
 use crate::{age, publish, published, relay};
 
@@ -82,12 +82,19 @@ async fn what_is_being_published_again_is_not_deleted_on_mysql() {
     let database = Backend::MySql.create().await;
     let transport = MemoryTransport::new();
     publish(&database, 0..20).await;
+    let listed = "CREATE TABLE listed AS SELECT * FROM rustok_outbox_pending";
+    database.db.execute_unprepared(listed).await.unwrap();
     assert_eq!(relay(&database, &transport).drain().await.unwrap().published, 20);
     age(&database, Duration::from_hours(2)).await;
     publish(&database, 20..21).await;
-    // All is listed again but the last event, which is listed already and locked.
-    let txn = database.db.begin().await.unwrap();
-    txn.execute_unprepared("SELECT id FROM rustok_outbox_pending FOR UPDATE").await.unwrap();
+    // All is listed again but the last event, which is listed already and locked, as by whoever publishes it just now.
+    let begin = || database.db.begin_with_config(Some(IsolationLevel::ReadCommitted), None);
+    let lane = begin().await.unwrap();
+    lane.execute_unprepared("SELECT id FROM rustok_outbox_pending FOR UPDATE").await.unwrap();
+    // It is held up in the middle.
+    let txn = begin().await.unwrap();
+    let list = "INSERT INTO rustok_outbox_pending SELECT * FROM listed ORDER BY id DESC LIMIT 1";
+    txn.execute_unprepared(list).await.unwrap();
     let since = std::time::SystemTime::now() - Duration::from_hours(3);
     let db = database.db.clone();
     let again = tokio::spawn(async move { republish(&db, since).await });
@@ -98,7 +105,9 @@ async fn what_is_being_published_again_is_not_deleted_on_mysql() {
     let relay = Relay::new(database.db.clone(), transport.clone(), config);
     assert_eq!(relay.clean_up().await.unwrap(), CleanedUp::default());
     txn.rollback().await.unwrap();
-    assert_eq!(again.await.unwrap().unwrap(), 21);
+    let again = tokio::time::timeout(Duration::from_secs(10), again).await;
+    assert_eq!(again.expect("it waits for no lane").unwrap().unwrap(), 21);
+    lane.rollback().await.unwrap();
     assert_eq!(missing(&database).await, 0);
     assert_eq!(drained(&relay).await, 21);
     assert_eq!(published(&transport).len(), 41);

@@ -9,7 +9,7 @@ mod sqlite;
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -21,7 +21,7 @@ use super::{OutboxRecord, PublishError};
 use crate::{
     clock::Clock,
     partition,
-    sql::{insert_if_absent, micros, statement, value_list},
+    sql::{self, insert_if_absent, micros, statement},
 };
 
 /// How many parts the log has where several relays can work on it: the most that can at once, and what keys are
@@ -233,16 +233,9 @@ async fn delete_ids(
 ) -> Result<CleanedUp, DbErr> {
     let backend = db.get_database_backend();
     let rows = db.query_all_raw(statement(backend, select, [before.into()])).await?;
-    if rows.is_empty() {
-        return Ok(CleanedUp::default());
-    }
-    let ids = rows
-        .iter()
-        .map(|row| Ok(Value::from(row.try_get::<i64>("", "id")?)))
-        .collect::<Result<Vec<_>, DbErr>>()?;
-    let delete = format!("DELETE FROM rustok_outbox WHERE id IN ({})", value_list(ids.len()));
-    let deleted = db.execute_raw(statement(backend, &delete, ids)).await?;
-    Ok(CleanedUp { events: deleted.rows_affected(), partitions: 0 })
+    let ids = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, DbErr>>()?;
+    let events = sql::delete_by_id(db, "rustok_outbox", &ids).await?;
+    Ok(CleanedUp { events, partitions: 0 })
 }
 
 /// `time` less `window`, in microseconds.

@@ -5,7 +5,10 @@
 //! nothing is lost; and an event that was committed before another was published has the lower id and is visible
 //! whenever the other is, so the order of a key is kept. The ids of Galera's several writers are out of scope.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
@@ -202,9 +205,35 @@ async fn unlist(txn: &DatabaseTransaction, events: &[(i64, i64)]) -> Result<(), 
     let delete = "DELETE p
         FROM JSON_TABLE(?, '$[*]' COLUMNS (part BIGINT PATH '$[0]', id BIGINT PATH '$[1]')) AS d
         STRAIGHT_JOIN rustok_outbox_pending p FORCE INDEX (PRIMARY) ON p.part = d.part AND p.id = d.id";
-    let events = serde_json::to_string(events)
-        .map_err(|error| DbErr::Custom(format!("ids cannot be written: {error}")))?;
-    txn.execute_raw(sql(delete, [events.into()])).await?;
+    txn.execute_raw(sql(delete, [sql_text::json(&events)?])).await?;
+    Ok(())
+}
+
+/// Lists events, each by its part and its id, as pending, those that are not. What is listed already is not touched: its
+/// row would be locked, and whoever publishes it takes it off.
+pub(in crate::outbox) async fn list(
+    txn: &DatabaseTransaction,
+    events: &[(i64, i64)],
+) -> Result<(), DbErr> {
+    let select = "SELECT p.id
+        FROM JSON_TABLE(?, '$[*]' COLUMNS (part BIGINT PATH '$[0]', id BIGINT PATH '$[1]')) AS d
+        STRAIGHT_JOIN rustok_outbox_pending p FORCE INDEX (PRIMARY) ON p.part = d.part AND p.id = d.id";
+    let rows = txn.query_all_raw(sql(select, [sql_text::json(&events)?])).await?;
+    let listed: HashSet<i64> =
+        rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, DbErr>>()?;
+    let new: Vec<(i64, i64)> =
+        events.iter().filter(|(_, id)| !listed.contains(id)).copied().collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let insert = sql_text::insert_if_absent(
+        DbBackend::MySql,
+        "rustok_outbox_pending",
+        "part, id",
+        new.len(),
+    );
+    let values = new.iter().flat_map(|(part, id)| [*part, *id]);
+    txn.execute_raw(sql(&insert, values.map(Value::from))).await?;
     Ok(())
 }
 
