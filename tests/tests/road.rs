@@ -314,6 +314,10 @@ async fn due_events_wait_for_no_open_transaction_that_delays_another(database) {
         bus.publish_at(&txn, TENANT, None, clock.now(), counted("a", number)).await.unwrap();
     }
     bus.commit(txn).await.unwrap();
+    if db.get_database_backend() == DbBackend::MySql {
+        // Who knows how short the table is deletes by a scan of it, unless told otherwise.
+        db.execute_unprepared("ANALYZE TABLE rustok_outbox_delayed").await.unwrap();
+    }
     let open = db.begin().await.unwrap();
     let later = clock.now() + Duration::from_mins(1);
     bus.publish_at(&open, TENANT, None, later, counted("a", 3)).await.unwrap();
