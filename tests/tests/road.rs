@@ -310,8 +310,9 @@ async fn due_events_wait_for_no_open_transaction_that_delays_another(database) {
     let clock = Clock::manual();
     let bus = TransactionalEventBus::new().with_clock(clock.clone());
     let txn = db.begin().await.unwrap();
+    let due = |minutes| clock.now() + Duration::from_mins(minutes);
     for number in 0..3 {
-        bus.publish_at(&txn, TENANT, None, clock.now(), counted("a", number)).await.unwrap();
+        bus.publish_at(&txn, TENANT, None, due(1), counted("a", number)).await.unwrap();
     }
     bus.commit(txn).await.unwrap();
     if db.get_database_backend() == DbBackend::MySql {
@@ -319,8 +320,8 @@ async fn due_events_wait_for_no_open_transaction_that_delays_another(database) {
         db.execute_unprepared("ANALYZE TABLE rustok_outbox_delayed").await.unwrap();
     }
     let open = db.begin().await.unwrap();
-    let later = clock.now() + Duration::from_mins(1);
-    bus.publish_at(&open, TENANT, None, later, counted("a", 3)).await.unwrap();
+    bus.publish_at(&open, TENANT, None, due(9), counted("a", 3)).await.unwrap();
+    clock.advance(Duration::from_mins(2));
     let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default().clock(clock.clone()));
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone()));
