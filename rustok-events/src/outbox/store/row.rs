@@ -93,14 +93,14 @@ fn payload_length(row: &QueryResult) -> Result<Option<usize>, DbErr> {
     } else {
         return Err(of_no_database());
     }
-    .map_err(unreadable)
+    .map_err(|error| unreadable(&error))
 }
 
 fn of_no_database() -> DbErr {
     DbErr::Type("the row is of no database with an outbox".to_owned())
 }
 
-fn unreadable(error: sqlx::Error) -> DbErr {
+fn unreadable(error: &sqlx::Error) -> DbErr {
     DbErr::Type(format!("an event cannot be read: {error}"))
 }
 
@@ -134,6 +134,7 @@ impl Reader {
         &'r str: Decode<'r, R::Database> + Type<R::Database>,
         &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
     {
+        let unreadable = |error: sqlx::Error| unreadable(&error);
         let number = |place| row.try_get::<i64, _>(place).map_err(unreadable);
         let id = |place| row.try_get::<Uuid, _>(place).map_err(unreadable);
         let optional_id = |place| row.try_get::<Option<Uuid>, _>(place).map_err(unreadable);
