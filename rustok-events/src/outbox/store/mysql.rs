@@ -217,7 +217,7 @@ pub(in crate::outbox) async fn list(
 ) -> Result<(), DbErr> {
     let select = "SELECT p.id
         FROM JSON_TABLE(?, '$[*]' COLUMNS (part BIGINT PATH '$[0]', id BIGINT PATH '$[1]')) AS d
-        STRAIGHT_JOIN rustok_outbox_pending p FORCE INDEX (PRIMARY) ON p.part = d.part AND p.id = d.id";
+        STRAIGHT_JOIN rustok_outbox_pending p FORCE INDEX (PRIMARY) ON p.id = d.id AND p.part = d.part";
     let rows = txn.query_all_raw(sql(select, [sql_text::json(&events)?])).await?;
     let listed: HashSet<i64> =
         rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, DbErr>>()?;
