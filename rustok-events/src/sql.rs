@@ -100,28 +100,30 @@ async fn begin(
 /// Complains where the database's settings let a commit return before it is durable: what is published, or acknowledged,
 /// on the strength of it could be forgotten when the machine loses its power. On PostgreSQL nothing depends on them.
 pub(crate) async fn complain_unless_durable(db: &DatabaseConnection) {
-    let (select, setting, least) = match db.get_database_backend() {
-        DbBackend::Sqlite => ("PRAGMA synchronous", "PRAGMA synchronous", "FULL (2)"),
-        DbBackend::MySql => (
-            "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED)",
-            "innodb_flush_log_at_trx_commit",
-            "1",
-        ),
-        _ => return,
-    };
-    let is_durable =
-        |value: i64| if setting.starts_with("PRAGMA") { value >= 2 } else { value == 1 };
-    let asked = db.query_one_raw(Statement::from_string(db.get_database_backend(), select)).await;
-    match asked.and_then(|row| row.map(|row| row.try_get_by_index::<i64>(0)).transpose()) {
-        Ok(Some(value)) if !is_durable(value) => tracing::warn!(
+    match forgetful(db).await {
+        Ok(Some(setting)) => tracing::warn!(
             setting,
-            value,
-            least,
             "a power failure can take back what this database has committed, and with it events that are published or acknowledged"
         ),
-        Ok(_) => {}
-        Err(error) => tracing::debug!(%error, setting, "a setting cannot be read"),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "it cannot be read whether a commit is durable"),
     }
+}
+
+/// The setting by which a commit returns before it is durable, and what it is to be; `None` if there is none.
+async fn forgetful(db: &DatabaseConnection) -> Result<Option<&'static str>, DbErr> {
+    let (select, durable, setting) = match db.get_database_backend() {
+        DbBackend::Sqlite => ("PRAGMA synchronous", 2..=3, "PRAGMA synchronous: to be FULL"),
+        DbBackend::MySql => (
+            "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED)",
+            1..=1,
+            "innodb_flush_log_at_trx_commit: to be 1",
+        ),
+        _ => return Ok(None),
+    };
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), select)).await?;
+    let value: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
+    Ok(value.is_some_and(|value| !durable.contains(&value)).then_some(setting))
 }
 
 /// The time that leases are measured by, in microseconds: the database's own, so that the clocks of relays need
@@ -288,6 +290,17 @@ mod tests {
     #[test]
     fn parameters_are_numbered_for_postgresql() {
         assert_eq!(numbered("a = ? AND b IN (?, ?)"), "a = $1 AND b IN ($2, $3)");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_may_forget_commits_is_known_by_its_setting() {
+        let mut options = sea_orm::ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1);
+        let db = sea_orm::Database::connect(options).await.unwrap();
+        for (level, is_durable) in [("OFF", false), ("NORMAL", false), ("FULL", true)] {
+            db.execute_unprepared(&format!("PRAGMA synchronous = {level}")).await.unwrap();
+            assert_eq!(forgetful(&db).await.unwrap().is_none(), is_durable, "{level}");
+        }
     }
 
     #[test]

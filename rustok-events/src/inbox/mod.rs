@@ -94,17 +94,31 @@ pub(crate) async fn reopen(
     outcome: Outcome,
     now: DateTime<Utc>,
 ) -> Result<bool, DbErr> {
-    let sql = "UPDATE rustok_inbox SET outcome = ?, recorded_at = ?
-                WHERE group_name = ? AND handler = ? AND event_id = ? AND outcome <> ?";
+    change(txn, group, handler, event, (outcome, "<>"), now).await
+}
+
+/// Gives an event another outcome if the one that it has is, or with `<>` is not, that it is held; `false` if not.
+async fn change(
+    txn: &DatabaseTransaction,
+    group: &str,
+    handler: &str,
+    event: EventId,
+    (to, compared): (Outcome, &str),
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let sql = format!(
+        "UPDATE rustok_inbox SET outcome = ?, recorded_at = ?
+          WHERE group_name = ? AND handler = ? AND event_id = ? AND outcome {compared} ?"
+    );
     let values = [
-        outcome.as_str().into(),
+        to.as_str().into(),
         micros(now),
         group.into(),
         handler.into(),
         event.as_uuid().into(),
         Outcome::Held.as_str().into(),
     ];
-    let updated = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
+    let updated = txn.execute_raw(statement(txn.get_database_backend(), &sql, values)).await?;
     Ok(updated.rows_affected() == 1)
 }
 
@@ -128,18 +142,7 @@ pub(crate) async fn claim_held(
     event: EventId,
     now: DateTime<Utc>,
 ) -> Result<bool, DbErr> {
-    let sql = "UPDATE rustok_inbox SET outcome = ?, recorded_at = ?
-                WHERE group_name = ? AND handler = ? AND event_id = ? AND outcome = ?";
-    let values = [
-        Outcome::Handled.as_str().into(),
-        micros(now),
-        group.into(),
-        handler.into(),
-        event.as_uuid().into(),
-        Outcome::Held.as_str().into(),
-    ];
-    let updated = txn.execute_raw(statement(txn.get_database_backend(), sql, values)).await?;
-    if updated.rows_affected() == 1 {
+    if change(txn, group, handler, event, (Outcome::Handled, "="), now).await? {
         return Ok(true);
     }
     Ok(claim(txn, group, handler, &[event], Outcome::Handled, now).await? == Claimed::All)

@@ -166,6 +166,7 @@ impl Inner {
     async fn run(&self, token: &CancellationToken) -> Result<(), RelayError> {
         let Some(checked) = token.run_until_cancelled(self.check()).await else { return Ok(()) };
         checked?;
+        sql::complain_unless_durable(&self.db).await;
         let leases = self.leases();
         let stop = token.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
@@ -233,7 +234,6 @@ impl Inner {
 async fn check_once(db: &DatabaseConnection) -> Result<(), RelayError> {
     store::of(db)?;
     migration::check(db).await?;
-    sql::complain_unless_durable(db).await;
     check_cluster(db).await
 }
 

@@ -105,6 +105,7 @@ impl Visitor<'_> {
     ) -> Result<Found, RelayError> {
         if !visit.is_checked {
             check_once(self.db).await?;
+            crate::sql::complain_unless_durable(self.db).await;
         }
         let keeps = visit.kept.is_none_or(|ago| ago >= KEEP);
         let leases = Leases::new(self.db.clone(), self.config.clone());
