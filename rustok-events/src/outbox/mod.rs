@@ -12,7 +12,7 @@ mod health;
 pub(crate) mod parked;
 mod record;
 pub(crate) mod retention;
-mod status;
+pub(crate) mod status;
 pub(crate) mod store;
 mod transaction;
 pub(crate) mod wake;

@@ -22,11 +22,15 @@ use crate::{
     ConsumerConfig, ConsumerRuntime, EventId, Relay, RelayConfig,
     envelope::EventMeta,
     fault::{Draw, Process},
-    outbox::{discard_parked, parked_events, retry_parked},
+    outbox::{PartStatus, discard_parked, parked_events, retry_parked, status::status},
 };
 
 /// How long faults go on after the writers are done, if not everything has arrived sooner.
 const PATIENCE_UNDER_FAULTS: Duration = Duration::from_secs(3);
+/// How many milliseconds the clock goes on before it asks the database whether it answers.
+const STEPS: u32 = 8;
+/// How long the clock waits for an answer at most.
+const LONGEST_STEP: Duration = Duration::from_millis(250);
 
 /// Runs a schedule to its end: the writers under faults, then everything without them until it has drained.
 pub(super) async fn perform(world: &Arc<World>, patience: Duration) -> Result<(), DbErr> {
@@ -75,7 +79,7 @@ async fn operate(world: &World, patience: Duration) -> Result<(), DbErr> {
     checks::check_parked(world).await?;
     let retries = world.plan.operator == Operator::Retries;
     world.accepts.store(retries, Ordering::Relaxed);
-    let started = Instant::now();
+    let mut moved = Moved::default();
     loop {
         let asked = Instant::now();
         let parked = parked_events(&world.db).await?;
@@ -83,18 +87,20 @@ async fn operate(world: &World, patience: Duration) -> Result<(), DbErr> {
         if parked.is_empty() {
             break;
         }
+        if moved.stands_still(&parked, patience) {
+            let leases = leases(world).await?;
+            let what = format!(
+                "parked without a move in {patience:?}; a look takes {took:?}, {leases}: {parked:?}"
+            );
+            world.broken(Promise::KeyNotPartition, what);
+            return Ok(());
+        }
         for event in parked.iter().filter(|event| event.refusal.is_some()) {
             if retries {
                 retry_parked(&world.db, event.id).await?;
             } else if discard_parked(&world.db, event.id, "the operator gives it up").await? {
                 world.discard(event.event_id);
             }
-        }
-        if started.elapsed() > patience {
-            let what =
-                format!("still parked after {patience:?}, a look takes {took:?}: {parked:?}");
-            world.broken(Promise::KeyNotPartition, what);
-            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -105,11 +111,21 @@ async fn operate(world: &World, patience: Duration) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Moves the schedule's time.
+/// Moves the schedule's time, as fast as the database answers: on a machine that has no processor left a lease would
+/// be over before it could be used, again and again, and a schedule would stand still that breaks nothing.
 async fn run_clock(world: Arc<World>) {
+    let mut answer = None;
     loop {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        world.clock.advance(PACE);
+        for _ in 0..STEPS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            world.clock.advance(PACE);
+        }
+        let db = world.db.clone();
+        let ping = answer.get_or_insert_with(|| tokio::spawn(async move { db.ping().await }));
+        // Whoever has the last connection may be waiting for the time.
+        if tokio::time::timeout(LONGEST_STEP, ping).await.is_ok() {
+            answer = None;
+        }
     }
 }
 
@@ -195,22 +211,52 @@ async fn consume(
 }
 
 /// Waits until everything committed is at the broker and every group is done with it; says what is missing once
-/// nothing has moved for so long, and how long the database takes to say so: one that has no processor left holds no
-/// lease of an eighth of a second.
+/// nothing has moved for so long, and how long the database takes to say so.
 async fn drained_within(world: &World, patience: Duration) -> Result<Option<String>, DbErr> {
-    let (mut moved_at, mut was) = (Instant::now(), None);
+    let mut moved = Moved::default();
     loop {
         let asked = Instant::now();
-        let missing = missing(world).await?;
-        if missing.is_none() || moved_at.elapsed() > patience {
-            let took = asked.elapsed();
-            return Ok(missing.map(|missing| format!("{missing}; a look takes {took:?}")));
-        }
-        if missing != was {
-            (moved_at, was) = (Instant::now(), missing);
+        let Some(missing) = missing(world).await? else { return Ok(None) };
+        let took = asked.elapsed();
+        if moved.stands_still(&missing, patience) {
+            let leases = leases(world).await?;
+            return Ok(Some(format!("{missing}; a look takes {took:?}, {leases}")));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What was seen last, and since when.
+struct Moved<T>(Option<(T, Instant)>);
+
+impl<T> Default for Moved<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: PartialEq + Clone> Moved<T> {
+    /// Whether the same has been seen for so long.
+    fn stands_still(&mut self, seen: &T, patience: Duration) -> bool {
+        match &self.0 {
+            Some((was, since)) if was == seen => since.elapsed() > patience,
+            _ => {
+                self.0 = Some((seen.clone(), Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+/// Who holds which part: a part of a high epoch has gone round, since nobody could hold it.
+async fn leases(world: &World) -> Result<String, DbErr> {
+    let parts = status(&world.db, &world.clock).await?.parts.into_iter().map(|part| {
+        let PartStatus { part, owner, is_held, epoch, backlog } = part;
+        let owner = owner.unwrap_or_default();
+        let held = if is_held { "held" } else { "left" };
+        format!("part {part} of {backlog} events {held} by {owner:?} in epoch {epoch}")
+    });
+    Ok(parts.collect::<Vec<_>>().join(", "))
 }
 
 /// What has not arrived yet. Nothing, if between two looks at the broker no message came and everything committed was
