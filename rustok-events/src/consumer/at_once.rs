@@ -88,8 +88,8 @@ impl<S: Send + Sync + 'static> Processor<S> {
         let handled = async {
             let mut behind = Vec::new();
             for (place, (handler, wanted)) in work.iter().enumerate() {
-                if place > 0 && txn.get_database_backend() == DbBackend::MySql {
-                    // Whatever follows the end of a transaction stands by itself there, the next claims too.
+                if place > 0 && txn.get_database_backend() != DbBackend::Postgres {
+                    // Where the database can end a transaction, whatever follows stands by itself, the next claims too.
                     self.still_open(&txn, news).await?;
                 }
                 let waiting = self.deliver(&txn, *handler, wanted, 1, mixed, news).await?;

@@ -1,20 +1,30 @@
 //! A server that crashes forgets what was not flushed; a dump takes transaction ids to a cluster that counts its
 //! own. Both on throw-away clusters of PostgreSQL.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rustok_events::{
-    RelayError,
+    EventTransport, Relay, RelayConfig, RelayError, TransactionalEventBus, TransportError,
     migration::Migrator,
     outbox::{outbox_health, rebase},
+    prelude::*,
     testing::MemoryTransport,
+    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
 };
 use rustok_events_tests::{Backend, Cluster, eventually, rows, skipped_without};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
+    TransactionTrait,
+};
 use sea_orm_migration::MigratorTrait;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::{arrived, number, publish, publish_alone, relay};
+use crate::{TENANT, arrived, number, publish, publish_alone, relay};
 
 /// A cluster with these settings; `None` where there is no PostgreSQL.
 fn cluster(test: &str, settings: &'static [&'static str]) -> Option<Cluster> {
@@ -104,6 +114,111 @@ async fn a_commit_that_was_not_flushed_and_a_server_that_crashes() {
     cluster.start();
     let db = connect(&cluster).await;
     assert_eq!(read_all(&db).await, [1, 3], "what was published has happened");
+}
+
+/// Takes 4 MiB of the log of writes, since it cannot be compressed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DomainEvent)]
+#[domain_event(stream = "test", topic = "numbers", partition_key = key, partitions = 1)]
+struct Heavy {
+    key: String,
+    number: u32,
+    text: String,
+}
+
+impl Heavy {
+    fn new(number: u32) -> Self {
+        let mut state = u64::from(number);
+        let chars = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b'0' + u8::try_from(state >> 58).expect("six bits"))
+        });
+        Self { key: "a".to_owned(), number, text: chars.take(4 << 20).collect() }
+    }
+}
+
+/// Looks at the first that it is given of a transaction whether the server has flushed that.
+#[derive(Clone)]
+struct Looking {
+    broker: MemoryTransport,
+    db: DatabaseConnection,
+    /// How far the log of writes went before the transaction was committed.
+    written: Arc<OnceLock<i64>>,
+    is_flushed: Arc<OnceLock<bool>>,
+}
+
+async fn place(db: &impl ConnectionTrait, which: &str) -> i64 {
+    let select = format!("SELECT (pg_current_wal_{which}_lsn() - '0/0')::bigint AS place");
+    let found = db.query_one_raw(Statement::from_string(DbBackend::Postgres, select)).await;
+    found.unwrap().unwrap().try_get("", "place").unwrap()
+}
+
+impl EventTransport for Looking {
+    fn provision<'a>(
+        &'a self,
+        topics: &'a [TopicSpec],
+    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
+        self.broker.provision(topics)
+    }
+
+    fn publish<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        partition: u32,
+        messages: Vec<OutgoingMessage>,
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
+        Box::pin(async move {
+            if let (Some(written), None) = (self.written.get(), self.is_flushed.get()) {
+                let is_flushed = place(&self.db, "flush").await >= *written;
+                self.is_flushed.set(is_flushed).expect("one publishes at a time");
+            }
+            self.broker.publish(topic, partition, messages).await
+        })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        group: &'a str,
+        topic: &'a TopicName,
+        start: StartFrom,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
+        self.broker.subscribe(group, topic, start)
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.broker.shutdown()
+    }
+}
+
+/// A look that is cut off for its size flushes nothing by its own end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_not_flushed_and_more_events_than_are_read_at_once() {
+    const EVENTS: u32 = 12;
+    let settings = &["synchronous_commit=off"];
+    let Some(cluster) = cluster("more_events_than_are_read_at_once", settings) else { return };
+    let (db, broker) = (connect(&cluster).await, MemoryTransport::new());
+    Migrator::up(&db, None).await.unwrap();
+    let (written, is_flushed) = Default::default();
+    let transport = Looking { broker: broker.clone(), db: db.clone(), written, is_flushed };
+    let stop = CancellationToken::new();
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    let running = tokio::spawn(relay.run(stop.clone()));
+    publish_alone(&db, "a", 0).await;
+    eventually(|| async { arrived(&broker) == [0] }).await;
+    stop_flushing(&db).await;
+
+    let txn = db.begin().await.unwrap();
+    let events = (1..=EVENTS).map(Heavy::new);
+    TransactionalEventBus::new().publish_all_in_tx(&txn, TENANT, None, events).await.unwrap();
+    transport.written.set(place(&txn, "insert").await).unwrap();
+    txn.commit().await.unwrap();
+    eventually(|| async { transport.is_flushed.get().is_some() }).await;
+    assert_eq!(transport.is_flushed.get(), Some(&true), "it could have been forgotten");
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
