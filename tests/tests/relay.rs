@@ -40,6 +40,15 @@ impl DomainEvent for Counted {
     }
 }
 
+/// Its number comes last, by which it is refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, rustok_events::DomainEvent)]
+#[domain_event(stream = "test", topic = "notes", partition_key = key, partitions = 4)]
+struct Noted {
+    key: String,
+    text: String,
+    number: u32,
+}
+
 /// A broker that refuses events of these numbers.
 fn refusing(numbers: &[u32]) -> MeddledTransport {
     let transport = MeddledTransport::default();
@@ -138,6 +147,43 @@ async fn a_discarded_event_is_never_published_and_its_key_goes_on(database) {
     stop.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(firsts(&published(&transport), &[1, 2, 7, 8]), [8, 2, 7]);
+}
+}
+
+on_every_database! {
+async fn a_long_key_is_parked_and_taken_up_whole(database) {
+    // Of more rows, and of more bytes, than one statement parks.
+    const EVENTS: u32 = 1200;
+    let db = &database.db;
+    let transport = refusing(&[0]);
+    let long = |number| format!("{}{}", number % 7, "-".repeat(2000));
+    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    let txn = db.begin().await.unwrap();
+    let events = (0..EVENTS).map(|number| Noted { key: "a".to_owned(), text: long(number), number });
+    TransactionalEventBus::new().publish_all_in_tx(&txn, TENANT, None, events).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(relay.drain().await.unwrap().parked, u64::from(EVENTS));
+    let numbers = |payloads: Vec<Vec<u8>>| -> Vec<u32> {
+        let number = |payload: &Vec<u8>| {
+            let Noted { number, text, .. } = serde_json::from_slice(payload).unwrap();
+            assert_eq!(text, long(number));
+            number
+        };
+        payloads.iter().map(number).collect()
+    };
+    let parked = parked_events(db).await.unwrap();
+    let first = parked[0].id;
+    let all: Vec<u32> = (0..EVENTS).collect();
+    assert_eq!(numbers(parked.into_iter().map(|event| event.payload).collect()), all);
+    transport.refuse([]);
+    assert!(retry_parked(db, first).await.unwrap());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    eventually(|| async { parked_events(db).await.unwrap().is_empty() }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let taken = numbers(transport.taken().iter().map(|message| message.payload.to_vec()).collect());
+    assert_eq!(firsts(&taken, &all), all);
 }
 }
 

@@ -3,7 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use rustok_events::{
-    Clock, Relay, RelayConfig, TransactionalEventBus, prelude::*, testing::MemoryTransport,
+    Clock, Relay, RelayConfig, TransactionalEventBus,
+    prelude::*,
+    testing::{Fault, Faults, MemoryTransport},
     transport::TopicName,
 };
 use rustok_events_tests::{eventually, on_every_database};
@@ -77,6 +79,40 @@ async fn due_events_wait_for_no_open_transaction_that_delays_another(database) {
     open.rollback().await.unwrap();
     stop.cancel();
     running.await.unwrap().unwrap();
+}
+}
+
+on_every_database! {
+async fn due_events_that_another_relay_has_begun_to_release_are_left_to_it(database) {
+    const LOOKS: u32 = 15;
+    let db = &database.db;
+    if db.get_database_backend() == DbBackend::Sqlite {
+        // One writer: another one's release is over before this one looks.
+        return;
+    }
+    let bus = TransactionalEventBus::new();
+    let txn = db.begin().await.unwrap();
+    let due = Clock::system().now() + Duration::from_millis(1);
+    bus.publish_at(&txn, TENANT, None, due, counted("a", 1)).await.unwrap();
+    txn.commit().await.unwrap();
+    let transport = MemoryTransport::new();
+    let other = db.begin().await.unwrap();
+    // What a release begins with.
+    let lock = "SELECT name FROM rustok_outbox_meta WHERE name = 'release' FOR UPDATE";
+    other.execute_unprepared(lock).await.unwrap();
+    let process = Faults::none().inject("relay.release.before", LOOKS, Fault::Crash).process();
+    let mut config = RelayConfig::default().faults(process.faults());
+    config.max_tick = Duration::from_millis(200);
+    let stop = CancellationToken::new();
+    let running = Relay::new(db.clone(), transport.clone(), config).run(stop.clone());
+    let running = tokio::spawn(async move { process.run(running).await });
+    // Ten looks' time: without a pause there are thousands.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!running.is_finished(), "it looks again and again");
+    other.rollback().await.unwrap();
+    eventually(|| async { published(&transport) == [1] }).await;
+    stop.cancel();
+    running.await.unwrap().unwrap().unwrap();
 }
 }
 
