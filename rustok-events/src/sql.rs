@@ -45,6 +45,16 @@ pub(crate) async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTrans
     }
 }
 
+/// Rolls a transaction back, also one that SQLite has ended by itself, as for a full disk or `OR ROLLBACK`: the driver
+/// counts it as open until a rollback succeeds, and its connection would begin no other.
+pub(crate) async fn roll_back(txn: DatabaseTransaction) -> Result<(), DbErr> {
+    if txn.get_database_backend() == DbBackend::Sqlite {
+        // An error only says that it is still open.
+        let _ = txn.execute_unprepared("BEGIN").await;
+    }
+    txn.rollback().await
+}
+
 /// Begins a transaction that is going to write, a handler's too, whose commit returns only once it is durable, whatever
 /// the database's or the role's own setting. Cancellation-safe like [`begin_write`].
 pub(crate) async fn begin_durable(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {

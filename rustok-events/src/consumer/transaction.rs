@@ -128,7 +128,7 @@ impl Writer {
                 self.other_isolation.store(true, Ordering::Relaxed);
             }
             // Rolled back here and not by a drop, which would leave the database locked for a while.
-            return match txn.rollback().await {
+            return match sql::roll_back(txn).await {
                 Ok(()) => Err(failed),
                 // The connection is gone, and whatever the handler said of it: it is not the event's doing.
                 Err(error) => Err(Failed::Database(error)),
@@ -168,7 +168,7 @@ impl Writer {
                 Ok(value)
             }
             Err(error) => {
-                txn.rollback().await?;
+                sql::roll_back(txn).await?;
                 Err(error)
             }
         }
