@@ -8,12 +8,11 @@ use std::{
 };
 
 use rustok_events::{
-    EventTransport, Relay, RelayConfig, RelayError, TransactionalEventBus, TransportError,
+    Relay, RelayConfig, RelayError, TransactionalEventBus,
     migration::Migrator,
     outbox::{outbox_health, rebase},
     prelude::*,
-    testing::MemoryTransport,
-    transport::{BoxFuture, OutgoingMessage, StartFrom, Subscription, TopicName, TopicSpec},
+    testing::{Faults, FaultyTransport, MemoryTransport},
 };
 use rustok_events_tests::{Backend, Cluster, eventually, rows, skipped_without};
 use sea_orm::{
@@ -22,6 +21,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 use serde::{Deserialize, Serialize};
+use tokio::{runtime::Handle, task::block_in_place};
 use tokio_util::sync::CancellationToken;
 
 use crate::{TENANT, arrived, number, publish, publish_alone, relay};
@@ -136,61 +136,10 @@ impl Heavy {
     }
 }
 
-/// Looks at the first that it is given of a transaction whether the server has flushed that.
-#[derive(Clone)]
-struct Looking {
-    broker: MemoryTransport,
-    db: DatabaseConnection,
-    /// How far the log of writes went before the transaction was committed.
-    written: Arc<OnceLock<i64>>,
-    is_flushed: Arc<OnceLock<bool>>,
-}
-
 async fn place(db: &impl ConnectionTrait, which: &str) -> i64 {
     let select = format!("SELECT (pg_current_wal_{which}_lsn() - '0/0')::bigint AS place");
     let found = db.query_one_raw(Statement::from_string(DbBackend::Postgres, select)).await;
     found.unwrap().unwrap().try_get("", "place").unwrap()
-}
-
-impl EventTransport for Looking {
-    fn provision<'a>(
-        &'a self,
-        topics: &'a [TopicSpec],
-    ) -> BoxFuture<'a, Result<Vec<u32>, TransportError>> {
-        self.broker.provision(topics)
-    }
-
-    fn publish<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        partition: u32,
-        messages: Vec<OutgoingMessage>,
-    ) -> BoxFuture<'a, Result<(), TransportError>> {
-        Box::pin(async move {
-            if let (Some(written), None) = (self.written.get(), self.is_flushed.get()) {
-                let is_flushed = place(&self.db, "flush").await >= *written;
-                self.is_flushed.set(is_flushed).expect("one publishes at a time");
-            }
-            self.broker.publish(topic, partition, messages).await
-        })
-    }
-
-    fn subscribe<'a>(
-        &'a self,
-        group: &'a str,
-        topic: &'a TopicName,
-        start: StartFrom,
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, TransportError>> {
-        self.broker.subscribe(group, topic, start)
-    }
-
-    fn is_connected(&self) -> bool {
-        true
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, Result<(), TransportError>> {
-        self.broker.shutdown()
-    }
 }
 
 /// A look that is cut off for its size flushes nothing by its own end.
@@ -201,10 +150,18 @@ async fn a_commit_that_was_not_flushed_and_more_events_than_are_read_at_once() {
     let Some(cluster) = cluster("more_events_than_are_read_at_once", settings) else { return };
     let (db, broker) = (connect(&cluster).await, MemoryTransport::new());
     Migrator::up(&db, None).await.unwrap();
-    let (written, is_flushed) = Default::default();
-    let transport = Looking { broker: broker.clone(), db: db.clone(), written, is_flushed };
+    // How far the log of writes goes before the commit, and whether it is flushed so far when the first event goes out.
+    let (written, is_flushed) = <(Arc<OnceLock<i64>>, Arc<OnceLock<bool>>)>::default();
+    let (upto, flushed, asked) = (Arc::clone(&written), Arc::clone(&is_flushed), db.clone());
+    let transport = FaultyTransport::new(broker.clone(), Faults::none()).refusing(move |_| {
+        if let Some(written) = upto.get() {
+            let ask = || Handle::current().block_on(place(&asked, "flush"));
+            flushed.get_or_init(|| block_in_place(ask) >= *written);
+        }
+        false
+    });
     let stop = CancellationToken::new();
-    let relay = Relay::new(db.clone(), transport.clone(), RelayConfig::default());
+    let relay = Relay::new(db.clone(), transport, RelayConfig::default());
     let running = tokio::spawn(relay.run(stop.clone()));
     publish_alone(&db, "a", 0).await;
     eventually(|| async { arrived(&broker) == [0] }).await;
@@ -213,10 +170,10 @@ async fn a_commit_that_was_not_flushed_and_more_events_than_are_read_at_once() {
     let txn = db.begin().await.unwrap();
     let events = (1..=EVENTS).map(Heavy::new);
     TransactionalEventBus::new().publish_all_in_tx(&txn, TENANT, None, events).await.unwrap();
-    transport.written.set(place(&txn, "insert").await).unwrap();
+    written.set(place(&txn, "insert").await).unwrap();
     txn.commit().await.unwrap();
-    eventually(|| async { transport.is_flushed.get().is_some() }).await;
-    assert_eq!(transport.is_flushed.get(), Some(&true), "it could have been forgotten");
+    eventually(|| async { is_flushed.get().is_some() }).await;
+    assert_eq!(is_flushed.get(), Some(&true), "it could have been forgotten");
     stop.cancel();
     running.await.unwrap().unwrap();
 }
